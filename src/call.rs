@@ -1,0 +1,142 @@
+//! One call of the library: until when it may run, whether it was cancelled, and what it adds to plugins' environment.
+//!
+//! Passed down by reference from the public face to the process engine; knows nobody above it.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use once_cell::sync::OnceCell;
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::error::{Error, ErrorClass, Result};
+
+/// Cancels a call from any thread. Clones cancel the same call.
+#[derive(Clone, Debug, Default)]
+pub struct CancelToken(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    cancelled: AtomicBool,
+    /// Made by the first one who waits with poll; a call that runs no plugin needs none.
+    event: OnceCell<OwnedFd>,
+}
+
+impl CancelToken {
+    /// A token that nobody has cancelled.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Cancels; the second time does nothing.
+    pub fn cancel(&self) {
+        self.0.cancelled.store(true, Ordering::SeqCst);
+        if let Some(event) = self.0.event.get() {
+            // EAGAIN means that the counter is full: readable already.
+            let _ = rustix::io::write(event, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// Whether [`cancel`](Self::cancel) was called.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.cancelled.load(Ordering::SeqCst)
+    }
+
+    /// A descriptor that is readable once the token is cancelled. Ask [`is_cancelled`](Self::is_cancelled) after taking
+    /// it, not only before: a cancellation in between writes nothing.
+    pub fn fd(&self) -> Result<BorrowedFd<'_>> {
+        let event = self.0.event.get_or_try_init(|| {
+            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+                .map_err(|error| Error::os(ErrorClass::Io, "eventfd", &error.into()))
+        })?;
+        Ok(event.as_fd())
+    }
+}
+
+/// What one call carries to everything below it.
+#[derive(Clone, Debug, Default)]
+pub struct Call {
+    /// When the call must end; `None` is never.
+    pub deadline: Option<Instant>,
+    /// The limit that `deadline` was made from, for messages.
+    pub timeout: Option<Duration>,
+    /// Cancels the call.
+    pub cancel: CancelToken,
+    /// The caller's own name for the call, passed on to callbacks.
+    pub id: Option<String>,
+    /// Environment for every plugin of this call, over the process's.
+    pub env: Vec<(String, String)>,
+}
+
+impl Call {
+    /// A call that must end `timeout` from now; `None` or zero is no limit.
+    pub fn with_timeout(timeout: Option<Duration>) -> Self {
+        let timeout = timeout.filter(|limit| !limit.is_zero());
+        // A limit beyond the clock's range is no limit.
+        let deadline = timeout.and_then(|limit| Instant::now().checked_add(limit));
+        Self { deadline, timeout, ..Self::default() }
+    }
+
+    /// How long is left; `None` is for ever, zero is over.
+    pub fn remaining(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Fails with `E_CANCELLED` or `E_TIMEOUT` where the call should not go on.
+    pub fn check(&self) -> Result<()> {
+        if self.cancel.is_cancelled() {
+            return Err(Error::new(ErrorClass::Cancelled, "the call was cancelled"));
+        }
+        if self.remaining().is_some_and(|left| left.is_zero()) {
+            return Err(self.timed_out());
+        }
+        Ok(())
+    }
+
+    /// The error of a call whose time is over.
+    pub fn timed_out(&self) -> Error {
+        let limit = self.timeout.unwrap_or_default();
+        Error::new(ErrorClass::Timeout, format!("timed out after {} ms", limit.as_millis()))
+    }
+
+    /// A call for undoing: the same environment and id, a limit of its own, deaf to this call's cancellation.
+    #[must_use]
+    pub fn for_rollback(&self, timeout: Duration) -> Self {
+        Self { id: self.id.clone(), env: self.env.clone(), ..Self::with_timeout(Some(timeout)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancelled_call_says_so_and_wakes_its_descriptor() {
+        let call = Call::default();
+        call.check().unwrap();
+        let mut byte = [0; 8];
+        assert!(rustix::io::read(call.cancel.fd().unwrap(), &mut byte).is_err());
+        call.cancel.clone().cancel();
+        assert_eq!(call.check().unwrap_err().class(), ErrorClass::Cancelled);
+        assert_eq!(rustix::io::read(call.cancel.fd().unwrap(), &mut byte).unwrap(), 8);
+    }
+
+    #[test]
+    fn a_limit_that_is_over_is_a_timeout_and_zero_is_no_limit() {
+        let call = Call { deadline: Some(Instant::now()), ..Call::with_timeout(Some(Duration::from_millis(7))) };
+        let error = call.check().unwrap_err();
+        assert_eq!((error.class(), error.to_string().as_str()), (ErrorClass::Timeout, "timed out after 7 ms"));
+        assert_eq!(Call::with_timeout(Some(Duration::ZERO)).remaining(), None);
+        assert_eq!(Call::with_timeout(Some(Duration::MAX)).remaining(), None);
+    }
+
+    #[test]
+    fn undoing_is_deaf_to_the_cancellation_that_caused_it() {
+        let call = Call { id: Some("x".into()), ..Call::default() };
+        call.cancel.cancel();
+        let undo = call.for_rollback(Duration::from_secs(5));
+        undo.check().unwrap();
+        assert_eq!(undo.id.as_deref(), Some("x"));
+    }
+}

@@ -1,0 +1,24 @@
+//! Runs one plugin once (libcni's `pkg/invoke`): finds it, makes its environment, starts it, gathers its answer.
+//!
+//! Knows nothing of lists, results or caches. The trait [`Exec`] is the seam: the process engine behind it, or callbacks.
+
+pub mod env;
+pub mod find;
+pub mod process;
+
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+
+use crate::call::Call;
+use crate::error::Result;
+
+pub use env::{Args, Environ};
+
+/// Finds plugins and runs them (libcni's `invoke.Exec`).
+pub trait Exec: Send + Sync {
+    /// The path of the plugin of this type in these directories.
+    fn find_in_path(&self, call: &Call, plugin_type: &str, dirs: &[PathBuf]) -> Result<PathBuf>;
+
+    /// Runs the plugin with this standard input and exactly this environment (`KEY=VALUE`); answers its standard output.
+    fn exec_plugin(&self, call: &Call, path: &Path, stdin: &[u8], env: &[CString]) -> Result<Vec<u8>>;
+}
