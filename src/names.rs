@@ -57,6 +57,13 @@ name!(
     if_name
 );
 
+impl IfName {
+    /// The name that the kubelet gives a pod's interface.
+    pub fn eth0() -> Self {
+        Self("eth0".to_owned())
+    }
+}
+
 /// What libcni reports as `types.Error` for a bad name.
 fn refused(class: ErrorClass, code: u64, msg: &str, details: impl Into<String>) -> Error {
     Error::from_cause(Cause { code, msg: msg.to_owned(), details: details.into() }).with_class(class)

@@ -30,6 +30,11 @@ impl NetworkConfigList {
         todo!()
     }
 
+    /// A list (has `plugins`) or a single configuration (has `type`), which becomes a list of one.
+    pub fn from_any(_bytes: &[u8]) -> Result<Self> {
+        todo!()
+    }
+
     /// libcni's `NetworkConfFromFile`: with the plugins of `<directory of the file>/<name>/*.conf`.
     pub fn from_file(_path: &Path) -> Result<Self> {
         todo!()

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of lists, results or caches. The trait [`Exec`] is the seam: the process engine behind it, or callbacks.
 
+pub mod callback;
 pub mod env;
 pub mod find;
 pub mod process;

@@ -1,0 +1,264 @@
+//! The options of a network plugin, and their defaults.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde_json::Value;
+
+use crate::error::{Error, ErrorClass, Result};
+use crate::json::Object;
+use crate::names::IfName;
+use crate::store::Durability;
+
+/// Which network plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PluginKind {
+    /// CNI plugins.
+    Cni,
+    /// `kubernetes.io/no-op`: every operation succeeds and does nothing.
+    Noop,
+}
+
+/// Which address family comes first in `ips`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IpPreference {
+    /// The order of the result.
+    #[default]
+    Cni,
+    /// IPv4 first.
+    Ipv4,
+    /// IPv6 first.
+    Ipv6,
+}
+
+/// Which plugin types are done in this process instead of by their binary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Builtin {
+    /// `loopback`, for the pod's `lo`.
+    pub loopback: bool,
+}
+
+/// The options of a network plugin. `Default` is what an empty object means.
+#[derive(Clone, Debug)]
+pub struct PluginOptions {
+    /// `plugin`: `cni` or `noop`.
+    pub plugin: PluginKind,
+    /// `confDir`: where network configurations are.
+    pub conf_dir: PathBuf,
+    /// `binDirs`: where plugin binaries are, first wins.
+    pub bin_dirs: Vec<PathBuf>,
+    /// `cacheDir`: where attachments are recorded.
+    pub cache_dir: PathBuf,
+    /// `defaultNetwork`: the default network's name; else the first valid file.
+    pub default_network: Option<String>,
+    /// `podCidr`: the node's pod CIDR, for the capability `ipRanges`; an event can set it once.
+    pub pod_cidr: Option<String>,
+    /// `ifName`: the default network's interface.
+    pub if_name: IfName,
+    /// `timeoutMs`: the limit of one call; 0 is none.
+    pub timeout: Duration,
+    /// `killGraceMs`: between TERM and KILL.
+    pub kill_grace: Duration,
+    /// `rollback`: undo a failed set-up.
+    pub rollback: bool,
+    /// `rollbackTimeoutMs`: the limit of undoing.
+    pub rollback_timeout: Duration,
+    /// `loopback`: set the pod's `lo` up.
+    pub loopback: bool,
+    /// `builtin`: plugin types done in this process.
+    pub builtin: Builtin,
+    /// `durability`: what a cache entry survives.
+    pub durability: Durability,
+    /// `maxOutputBytes`: the most that a plugin may print.
+    pub max_output: usize,
+    /// `env`: exactly this environment for plugins, in place of the process's.
+    pub env: Option<BTreeMap<String, String>>,
+    /// `pluginEnv`: added to the environment.
+    pub plugin_env: BTreeMap<String, String>,
+    /// `owner`: a tag on cache entries.
+    pub owner: String,
+    /// `ipPreference`: the order of `ips`.
+    pub ip_preference: IpPreference,
+}
+
+impl Default for PluginOptions {
+    fn default() -> Self {
+        Self {
+            plugin: PluginKind::Cni,
+            conf_dir: "/etc/cni/net.d".into(),
+            bin_dirs: vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
+            cache_dir: "/var/lib/cni".into(),
+            default_network: None,
+            pod_cidr: None,
+            if_name: IfName::eth0(),
+            timeout: Duration::from_secs(220),
+            kill_grace: Duration::from_secs(2),
+            rollback: true,
+            rollback_timeout: Duration::from_secs(60),
+            loopback: true,
+            builtin: Builtin { loopback: true },
+            durability: Durability::Full,
+            max_output: 4 << 20,
+            env: None,
+            plugin_env: BTreeMap::new(),
+            owner: "cnirt".to_owned(),
+            ip_preference: IpPreference::Cni,
+        }
+    }
+}
+
+impl PluginOptions {
+    /// Reads the options' JSON. Keys are as in the fields' documentation; an unknown one is an error.
+    pub fn from_json(text: &str) -> Result<Self> {
+        Object::parse("plugin options", text)?.read(Self::read)
+    }
+
+    fn read(object: &mut Object) -> Result<Self> {
+        let default = Self::default();
+        let pod_cidr: Option<String> = object.optional("podCidr")?;
+        if let Some(cidr) = &pod_cidr {
+            check_pod_cidr(cidr).map_err(|error| object.refused("podCidr", error))?;
+        }
+        let if_name = match object.optional::<String>("ifName")? {
+            Some(name) => IfName::parse(name).map_err(|error| object.refused("ifName", error))?,
+            None => default.if_name,
+        };
+        Ok(Self {
+            plugin: choice(object, "plugin", &[("cni", PluginKind::Cni), ("noop", PluginKind::Noop)])?
+                .unwrap_or(default.plugin),
+            conf_dir: object.optional("confDir")?.unwrap_or(default.conf_dir),
+            // The kubelet splits a list of directories and skips the empty ones.
+            bin_dirs: object
+                .optional::<Vec<PathBuf>>("binDirs")?
+                .map_or(default.bin_dirs, |dirs| dirs.into_iter().filter(|dir| !dir.as_os_str().is_empty()).collect()),
+            cache_dir: object.optional("cacheDir")?.unwrap_or(default.cache_dir),
+            default_network: object.optional("defaultNetwork")?,
+            pod_cidr,
+            if_name,
+            timeout: milliseconds(object, "timeoutMs")?.unwrap_or(default.timeout),
+            kill_grace: milliseconds(object, "killGraceMs")?.unwrap_or(default.kill_grace),
+            rollback: object.optional("rollback")?.unwrap_or(default.rollback),
+            rollback_timeout: milliseconds(object, "rollbackTimeoutMs")?.unwrap_or(default.rollback_timeout),
+            loopback: object.optional("loopback")?.unwrap_or(default.loopback),
+            builtin: builtin(object)?.unwrap_or(default.builtin),
+            durability: choice(object, "durability", &[("full", Durability::Full), ("atomic", Durability::Atomic)])?
+                .unwrap_or(default.durability),
+            max_output: object.optional("maxOutputBytes")?.unwrap_or(default.max_output),
+            env: object.optional("env")?,
+            plugin_env: object.or_default("pluginEnv")?,
+            owner: object.optional("owner")?.unwrap_or(default.owner),
+            ip_preference: choice(
+                object,
+                "ipPreference",
+                &[("cni", IpPreference::Cni), ("ipv4", IpPreference::Ipv4), ("ipv6", IpPreference::Ipv6)],
+            )?
+            .unwrap_or(default.ip_preference),
+        })
+    }
+}
+
+/// A pod CIDR is a subnet, or for dual stack several with commas between.
+pub(super) fn check_pod_cidr(cidr: &str) -> Result<()> {
+    for one in cidr.split(',') {
+        one.parse::<IpNet>().map_err(|_| Error::invalid(format!("{one:?} is not a CIDR")))?;
+    }
+    Ok(())
+}
+
+/// A duration in milliseconds.
+pub(super) fn milliseconds(object: &mut Object, key: &'static str) -> Result<Option<Duration>> {
+    Ok(object.optional(key)?.map(Duration::from_millis))
+}
+
+/// One word out of a few.
+fn choice<T: Copy>(object: &mut Object, key: &'static str, words: &[(&str, T)]) -> Result<Option<T>> {
+    let Some(word) = object.optional::<String>(key)? else { return Ok(None) };
+    if let Some((_, value)) = words.iter().find(|(known, _)| *known == word) {
+        return Ok(Some(*value));
+    }
+    let known: Vec<&str> = words.iter().map(|(known, _)| *known).collect();
+    Err(object.refused(key, format!("{word:?} is none of {}", known.join(", "))))
+}
+
+fn builtin(object: &mut Object) -> Result<Option<Builtin>> {
+    let list = match object.optional::<Value>("builtin")? {
+        None => return Ok(None),
+        Some(Value::String(word)) if word == "auto" => return Ok(Some(Builtin { loopback: true })),
+        Some(Value::Array(list)) => list,
+        Some(_) => return Err(object.refused("builtin", "expected a list of plugin types, or \"auto\"")),
+    };
+    let mut chosen = Builtin { loopback: false };
+    for item in list {
+        match item.as_str() {
+            Some("loopback") => chosen.loopback = true,
+            Some(other) => {
+                let error = object.refused("builtin", format!("there is no built-in plugin {other:?}"));
+                return Err(error.with_class(ErrorClass::Unsupported).with_hint("built in is: loopback"));
+            }
+            None => return Err(object.refused("builtin", "expected a list of plugin types, or \"auto\"")),
+        }
+    }
+    Ok(Some(chosen))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_object_means_the_documented_defaults() {
+        let options = PluginOptions::from_json("{}").unwrap();
+        assert_eq!(options.conf_dir.to_str(), Some("/etc/cni/net.d"));
+        assert_eq!(options.bin_dirs, ["/opt/cni/bin", "/usr/lib/cni"].map(PathBuf::from));
+        assert_eq!(options.cache_dir.to_str(), Some("/var/lib/cni"));
+        assert_eq!((options.timeout.as_millis(), options.kill_grace.as_millis()), (220_000, 2_000));
+        assert_eq!((options.rollback_timeout.as_millis(), options.max_output), (60_000, 4_194_304));
+        assert!(options.rollback && options.loopback && options.builtin.loopback);
+        assert_eq!((options.if_name.as_str(), options.owner.as_str()), ("eth0", "cnirt"));
+        assert_eq!((options.plugin, options.ip_preference), (PluginKind::Cni, IpPreference::Cni));
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let options = PluginOptions::from_json(
+            r#"{"plugin":"noop","confDir":"/c","binDirs":["/a","","/b"],"cacheDir":"/k","defaultNetwork":"n",
+                "podCidr":"10.0.0.0/24,fd00::/64","ifName":"net1","timeoutMs":1,"killGraceMs":2,"rollback":false,
+                "rollbackTimeoutMs":3,"loopback":false,"builtin":[],"durability":"atomic","maxOutputBytes":4,
+                "env":{"A":"b"},"pluginEnv":{"C":"d"},"owner":"me","ipPreference":"ipv6"}"#,
+        )
+        .unwrap();
+        assert_eq!(options.plugin, PluginKind::Noop);
+        assert_eq!((options.conf_dir.to_str(), options.cache_dir.to_str()), (Some("/c"), Some("/k")));
+        assert_eq!(options.bin_dirs, ["/a", "/b"].map(PathBuf::from));
+        assert_eq!(options.default_network.as_deref(), Some("n"));
+        assert_eq!(options.pod_cidr.as_deref(), Some("10.0.0.0/24,fd00::/64"));
+        assert_eq!(options.if_name.as_str(), "net1");
+        assert_eq!((options.timeout.as_millis(), options.kill_grace.as_millis()), (1, 2));
+        assert_eq!((options.rollback_timeout.as_millis(), options.max_output), (3, 4));
+        assert!(!options.rollback && !options.loopback && !options.builtin.loopback);
+        assert_eq!(options.durability, Durability::Atomic);
+        assert_eq!((options.env.unwrap()["A"].as_str(), options.plugin_env["C"].as_str()), ("b", "d"));
+        assert_eq!((options.owner.as_str(), options.ip_preference), ("me", IpPreference::Ipv6));
+    }
+
+    #[test]
+    fn bad_options_name_their_key() {
+        for (text, words) in [
+            (r#"{"plugin":"x"}"#, "plugin options, key \"plugin\": \"x\" is none of cni, noop"),
+            (r#"{"podCidr":"10.0.0.0"}"#, "plugin options, key \"podCidr\": \"10.0.0.0\" is not a CIDR"),
+            (
+                r#"{"ifName":"a/b"}"#,
+                "plugin options, key \"ifName\": interface name contains / or : or whitespace characters",
+            ),
+            (r#"{"builtin":["bridge"]}"#, "plugin options, key \"builtin\": there is no built-in plugin \"bridge\""),
+            (r#"{"builtin":"all"}"#, "plugin options, key \"builtin\": expected a list of plugin types, or \"auto\""),
+            (r#"{"timeoutMs":-1}"#, "plugin options, key \"timeoutMs\": invalid number"),
+        ] {
+            assert_eq!(PluginOptions::from_json(text).unwrap_err().to_string(), words);
+        }
+        let unknown = PluginOptions::from_json(r#"{"bindirs":[]}"#).unwrap_err();
+        assert_eq!(unknown.hint(), Some("the nearest known key is \"binDirs\""));
+    }
+}
