@@ -28,6 +28,7 @@ use crate::version::PluginInfo;
 
 pub use add::AddFailure;
 pub use del::DelPolicy;
+pub(crate) use validate::capabilities;
 
 /// What a runtime tells about one container (libcni's `RuntimeConf`).
 ///
