@@ -1,18 +1,9 @@
-//! JSON text from outside into values. Knows no keys.
-//!
-//! Not `serde_json::Value`'s own reading: that takes an object with the key `$serde_json::private::RawValue` (where the
-//! feature is on, in whichever crate of the build) for JSON inside a string and reads it with a fresh nesting limit, so
-//! a file could exhaust the host's stack.
+//! JSON text of configurations into objects. Knows no keys.
 
-use std::fmt;
-
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorClass, Result};
-
-/// The key under which `serde_json` hands over a number as it was written: a fraction, or beyond 64 bits.
-const NUMBER: &str = "$serde_json::private::Number";
+use crate::json;
 
 /// An error about a configuration.
 pub(super) fn refused(words: impl Into<String>) -> Error {
@@ -25,10 +16,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Map<String, Value>> {
     if text.starts_with('\u{feff}') {
         return Err(refused("not JSON: it starts with a byte order mark"));
     }
-    let not_json = |error: serde_json::Error| refused(format!("not JSON: {error}"));
-    let mut reader = serde_json::Deserializer::from_str(text);
-    let value = Whole.deserialize(&mut reader).map_err(not_json)?;
-    reader.end().map_err(not_json)?;
+    let value = json::parse(bytes).map_err(|error| refused(format!("not JSON: {error}")))?;
     into_object(value)
 }
 
@@ -66,79 +54,6 @@ pub(super) fn go_type(value: &Value) -> &'static str {
         Value::String(_) => "string",
         Value::Array(_) => "[]interface {}",
         Value::Object(_) => "map[string]interface {}",
-    }
-}
-
-/// Reads any value; nesting is limited by the deserializer.
-struct Whole;
-
-impl<'de> DeserializeSeed<'de> for Whole {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Value, D::Error> {
-        reader.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Whole {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.to_owned()))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(Value::String(value))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
-        let mut values = Vec::new();
-        while let Some(value) = list.next_element_seed(Whole)? {
-            values.push(value);
-        }
-        Ok(Value::Array(values))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut object = Map::new();
-        while let Some(key) = map.next_key::<String>()? {
-            if key == NUMBER && object.is_empty() {
-                return map.next_value_seed(Digits).map(Value::Number);
-            }
-            object.insert(key, map.next_value_seed(Whole)?);
-        }
-        Ok(Value::Object(object))
-    }
-}
-
-/// Reads the text of a number.
-struct Digits;
-
-impl<'de> DeserializeSeed<'de> for Digits {
-    type Value = Number;
-
-    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Number, D::Error> {
-        String::deserialize(reader)?.parse().map_err(|_| D::Error::custom("invalid number"))
     }
 }
 
@@ -189,12 +104,5 @@ mod tests {
         assert!(nested_within(&value, 127) && !nested_within(&value, 126));
         let error = parse(nested(128).as_bytes()).unwrap_err().to_string();
         assert!(error.starts_with("not JSON: recursion limit exceeded"), "{error}");
-
-        // JSON in a string in JSON: read anew at each level, it would go past the limit.
-        let inner = Value::String(nested(127)).to_string();
-        let text =
-            format!("{}{{\"$serde_json::private::RawValue\":{inner}}}{}", "{\"a\":[".repeat(50), "]}".repeat(50));
-        let value = Value::Object(parse(text.as_bytes()).unwrap());
-        assert!(nested_within(&value, 127));
     }
 }

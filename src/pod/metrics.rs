@@ -24,7 +24,7 @@ struct OperationError {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Plugin {
+struct PluginLabels {
     network: String,
     plugin: String,
     command: String,
@@ -37,8 +37,8 @@ pub(super) struct Metrics {
     operations: Family<Operation, Counter>,
     errors: Family<OperationError, Counter>,
     duration: Family<Operation, Histogram>,
-    plugin_errors: Family<Plugin, Counter>,
-    plugin_duration: Family<Plugin, Histogram>,
+    plugin_errors: Family<PluginLabels, Counter>,
+    plugin_duration: Family<PluginLabels, Histogram>,
 }
 
 /// Prometheus' default buckets, as the kubelet's, in seconds; and 220 s for calls that reach their limit.
@@ -71,7 +71,7 @@ impl Metrics {
         }
     }
 
-    /// Everything as Prometheus (OpenMetrics) text.
+    /// Everything as Prometheus text, in the `OpenMetrics` format.
     pub(super) fn text(&self) -> Result<String> {
         let mut text = String::new();
         encode(&mut text, &self.registry).map_err(|error| Error::new(ErrorClass::Io, format!("metrics: {error}")))?;
@@ -81,14 +81,14 @@ impl Metrics {
 
 impl Observer for Metrics {
     fn plugin_ran(&self, run: &PluginRun<'_>) {
-        let plugin = Plugin {
+        let labels = PluginLabels {
             network: run.network.to_owned(),
             plugin: run.plugin_type.to_owned(),
             command: run.command.to_owned(),
         };
-        self.plugin_duration.get_or_create(&plugin).observe(run.duration.as_secs_f64());
+        self.plugin_duration.get_or_create(&labels).observe(run.duration.as_secs_f64());
         if !run.ok {
-            self.plugin_errors.get_or_create(&plugin).inc();
+            self.plugin_errors.get_or_create(&labels).inc();
         }
     }
 }

@@ -151,7 +151,6 @@ fn check_args(args: &[(String, String)]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::ContainerId;
 
     fn conf(request: &str, plugins: &str, network: Option<usize>) -> Result<RuntimeConf> {
         let request = PodRequest::from_json(request)?;

@@ -9,7 +9,7 @@ use crate::conf::{NetworkConfigList, load_network_conf};
 use crate::error::{Error, ErrorClass, Result, Rollback};
 use crate::names::IfName;
 use crate::netns;
-use crate::network::{AddFailure, Cni, DelPolicy, RuntimeConf};
+use crate::network::{AddFailure, DelPolicy, RuntimeConf};
 use crate::pod::cni::{CniNetworkPlugin, pod_for_host, self_contained};
 use crate::pod::request::port_mappings_from_json;
 use crate::pod::runtime_conf::PodFacts;
@@ -85,11 +85,11 @@ impl CniNetworkPlugin {
         };
         let mut used = taken.clone();
         for network in networks {
-            if let Some(if_name) = explicit(network).filter(|if_name| !taken.contains(if_name)) {
-                if !used.insert(if_name.clone()) {
-                    let words = format!("pod request, key \"networks\": the interface {if_name} is given twice");
-                    return Err(Error::invalid(words));
-                }
+            if let Some(if_name) = explicit(network).filter(|if_name| !taken.contains(if_name))
+                && !used.insert(if_name.clone())
+            {
+                let words = format!("pod request, key \"networks\": the interface {if_name} is given twice");
+                return Err(Error::invalid(words));
             }
         }
         let mut attachments = Vec::with_capacity(networks.len());

@@ -12,12 +12,11 @@ use crate::pod::{NetworkStatus, PluginStatus, Status};
 impl CniNetworkPlugin {
     /// Never fails because something is not ready: that is an answer.
     pub(super) fn status_of(&self, call: &Call, loaded: &Loaded) -> Result<Status> {
-        let networks = match loaded.networks.get() {
-            Some(networks) => networks.clone(),
-            None => {
-                let networks = self.inspect_files(call)?;
-                loaded.networks.get_or_init(|| networks).clone()
-            }
+        let networks = if let Some(networks) = loaded.networks.get() {
+            networks.clone()
+        } else {
+            let networks = self.inspect_files(call)?;
+            loaded.networks.get_or_init(|| networks).clone()
         };
         let ready = self.ready_network(loaded);
         let asked = ready

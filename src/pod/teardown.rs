@@ -80,14 +80,18 @@ impl CniNetworkPlugin {
                 if chosen.is_empty() {
                     keep(self.unrecorded(call, request, Some(network), given, index));
                 }
-                chosen.into_iter().for_each(|entry| keep(self.recorded(entry, given).map(Some)));
+                for entry in chosen {
+                    keep(self.recorded(&entry, given).map(Some));
+                }
             }
         } else {
             // An entry that cannot be read is not among the recorded ones, but its file name is the default network's.
             if entries.is_empty() || self.default_is_unreadable(request) {
                 keep(self.unrecorded(call, request, None, given, 0));
             }
-            entries.into_iter().for_each(|entry| keep(self.recorded(entry, given).map(Some)));
+            for entry in entries {
+                keep(self.recorded(&entry, given).map(Some));
+            }
         }
         (removals, errors)
     }
@@ -104,7 +108,7 @@ impl CniNetworkPlugin {
     }
 
     /// A recorded attachment, with the configuration that it was made with.
-    fn recorded(&self, entry: CacheEntry, given: Option<&str>) -> Result<Removal> {
+    fn recorded(&self, entry: &CacheEntry, given: Option<&str>) -> Result<Removal> {
         let list = match NetworkConfigList::from_any(&entry.config) {
             Ok(list) => list,
             Err(error) => {
@@ -112,7 +116,7 @@ impl CniNetworkPlugin {
                 self_contained(load_network_conf(&self.options.conf_dir, entry.key.network.as_str())?)
             }
         };
-        let mut rt = recorded_rt(&entry);
+        let mut rt = recorded_rt(entry);
         rt.netns = usable_netns(given.unwrap_or(&rt.netns));
         Ok(Removal { list, rt })
     }
