@@ -6,8 +6,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use crate::json;
 use crate::names::{ContainerId, IfName, NetworkName};
 use crate::store::{CacheEntry, Key};
 
@@ -61,7 +62,7 @@ impl Stored {
 
 /// Reads a file, or says in words what is wrong with it.
 pub(super) fn decode(bytes: &[u8]) -> Result<Content, String> {
-    let value: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let value = json::parse(bytes).map_err(|error| error.to_string())?;
     let Value::Object(mut object) = value else { return Err("not a JSON object".to_owned()) };
     match take::<String>(&mut object, "kind")?.as_deref() {
         Some(KIND) => {}
@@ -77,8 +78,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Content, String> {
         config,
         netns: take(&mut object, "netns")?.unwrap_or_default(),
         cni_args: take(&mut object, "cniArgs")?,
-        capability_args: take(&mut object, "capabilityArgs")?.unwrap_or_default(),
-        result: take::<Map<_, _>>(&mut object, "result")?.map(Value::Object),
+        capability_args: take_object(&mut object, "capabilityArgs")?.unwrap_or_default(),
+        result: take_object(&mut object, "result")?.map(Value::Object),
         owner: take(&mut object, "owner")?,
     })))
 }
@@ -88,6 +89,15 @@ fn take<T: DeserializeOwned>(object: &mut Map<String, Value>, key: &str) -> Resu
     match object.remove(key) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => serde_json::from_value(value).map(Some).map_err(|error| format!("key {key:?}: {error}")),
+    }
+}
+
+/// Takes a key's object as it is: going through serde again would give its keys a meaning (see `json::parse`).
+fn take_object(object: &mut Map<String, Value>, key: &str) -> Result<Option<Map<String, Value>>, String> {
+    match object.remove(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Object(value)) => Ok(Some(value)),
+        Some(_) => Err(format!("key {key:?}: not an object")),
     }
 }
 
@@ -104,7 +114,7 @@ pub(super) fn encode(entry: &CacheEntry) -> Result<Vec<u8>, String> {
         object.insert("netns".into(), netns.as_str().into());
     }
     if let Some(args) = cni_args.as_ref().filter(|args| !args.is_empty()) {
-        object.insert("cniArgs".into(), json!(args));
+        object.insert("cniArgs".into(), args.iter().map(|(key, value)| vec![key.as_str(), value]).collect());
     }
     if !capability_args.is_empty() {
         object.insert("capabilityArgs".into(), Value::Object(capability_args.clone()));

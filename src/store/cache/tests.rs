@@ -170,7 +170,7 @@ fn what_cannot_be_read_is_an_error_that_names_the_file() {
         ("key \"cniArgs\": invalid length 1, expected a tuple of size 2", |file| {
             std::fs::write(file, r#"{"kind":"cniCacheV1","cniArgs":[["a"]]}"#).unwrap();
         }),
-        ("key \"result\": invalid type: sequence, expected a map", |file| {
+        ("key \"result\": not an object", |file| {
             std::fs::write(file, r#"{"kind":"cniCacheV1","result":[]}"#).unwrap();
         }),
         ("is larger than 16777216 bytes", |file| std::fs::File::create(file).unwrap().set_len(MAX_ENTRY + 1).unwrap()),
