@@ -2,9 +2,11 @@
 //!
 //! Knows nothing of lists, results or caches. The trait [`Exec`] is the seam: the process engine behind it, or callbacks.
 
+pub mod callback;
 pub mod env;
 pub mod find;
 pub mod process;
+mod quote;
 
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
@@ -12,7 +14,9 @@ use std::path::{Path, PathBuf};
 use crate::call::Call;
 use crate::error::Result;
 
+pub use callback::{CallbackExec, PluginCallbacks};
 pub use env::{Args, Environ};
+pub use process::ProcessExec;
 
 /// Finds plugins and runs them (libcni's `invoke.Exec`).
 pub trait Exec: Send + Sync {
