@@ -1,6 +1,8 @@
 //! cnirt is the container-runtime side of CNI, the Container Network Interface.
 
 pub mod call;
+#[cfg(feature = "capi")]
+pub mod capi;
 pub mod conf;
 pub mod error;
 pub mod invoke;
