@@ -244,6 +244,13 @@ impl Error {
         self
     }
 
+    /// Replaces the message.
+    #[must_use]
+    pub fn with_msg(mut self, msg: impl Into<String>) -> Self {
+        self.0.msg = msg.into();
+        self
+    }
+
     /// Replaces the class.
     #[must_use]
     pub fn with_class(mut self, class: ErrorClass) -> Self {

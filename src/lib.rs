@@ -9,6 +9,7 @@ pub mod invoke;
 mod json;
 pub mod names;
 pub mod netns;
+pub mod network;
 pub mod pod;
 pub mod result;
 pub mod store;

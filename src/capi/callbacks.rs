@@ -47,11 +47,11 @@ pub struct cni_callbacks {
     /// Called exactly once with data: when the handle has ended, or when cni_plugin_new fails. It is not called where
     /// size cannot be used, nor in a forked child.
     pub data_free: Option<unsafe extern "C" fn(data: *mut c_void)>,
-    /// The path of a pod's network namespace, asked only where a request has none. pod: {id, namespace, name}.
-    /// reply: the path; empty where the pod has no namespace any more.
+    /// The path of a pod's network namespace, asked only where a request has none. pod: {id, namespace, name, uid,
+    /// callId?}. reply: the path; empty where the pod has no namespace any more.
     pub get_netns: Option<unsafe extern "C" fn(data: *mut c_void, pod: *const c_char, reply: *mut cni_reply) -> i32>,
-    /// A pod's port mappings, asked only where a request has none. pod: {id, namespace, name}. reply: a JSON list as
-    /// portMappings in a request.
+    /// A pod's port mappings, asked only where a request has none. pod: {id, namespace, name, uid, callId?}. reply: a
+    /// JSON list as portMappings in a request.
     pub get_pod_port_mappings:
         Option<unsafe extern "C" fn(data: *mut c_void, pod: *const c_char, reply: *mut cni_reply) -> i32>,
     /// Finds a plugin's binary. call: {callId?, type, dirs}. reply: the path.

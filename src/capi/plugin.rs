@@ -245,7 +245,7 @@ pub unsafe extern "C" fn cni_plugin_capabilities(plugin: *mut cni_plugin, out: *
 #[must_use]
 pub unsafe extern "C" fn cni_plugin_metrics(plugin: *mut cni_plugin, out: *mut *mut c_char) -> cni_rc {
     // SAFETY: the header asks of the caller what the function asks.
-    unsafe { answer_plugin(plugin, out, Answer::of_text, |manager| Ok(manager.metrics())) }
+    unsafe { answer_plugin(plugin, out, Answer::of_text, PluginManager::metrics) }
 }
 
 /// The network plugin's name: "cni", or "kubernetes.io/no-op".

@@ -3,13 +3,14 @@
 use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorClass, Result};
+use crate::json;
 
 /// The nesting that every reader of ours accepts; nothing deeper is made either.
 const MAX_DEPTH: usize = 127;
 
 /// Reads JSON; `name` is the parameter's.
 pub(super) fn parse(name: &str, text: &str) -> Result<Value> {
-    serde_json::from_str(text).map_err(|error| Error::invalid(format!("{name}: not JSON: {error}")))
+    json::parse(text.as_bytes()).map_err(|error| Error::invalid(format!("{name}: not JSON: {error}")))
 }
 
 /// The value at `pointer` as JSON; a string comes as it is.
@@ -34,7 +35,7 @@ pub(super) fn set(json: Option<&str>, pointer: &str, value: Value) -> Result<Val
     if steps.len() + depth(&value) > MAX_DEPTH {
         return Err(Error::invalid(format!("pointer: the value would be nested more than {MAX_DEPTH} deep")));
     }
-    let mut document = json.map_or_else(|| Ok(Value::Object(Map::new())), |json| parse("json", json))?;
+    let mut document = json.map_or_else(|| Ok(Value::Object(Map::new())), |text| parse("json", text))?;
     let place = steps.iter().try_fold(&mut document, |parent, step| enter(parent, step, pointer))?;
     *place = value;
     Ok(document)

@@ -1,13 +1,17 @@
 //! Network lists and plugin configurations: parsed, found in a directory, made ready for one plugin (libcni's `conf.go`).
 //!
 //! Runs nothing, caches nothing, knows nobody above it. Numbers and unknown keys go through as they were written.
+//! Below: `text` reads JSON, `file` reads files, both bounded; then `plugin`, `list`, `dir` and `inject`.
 
 mod dir;
+mod file;
 mod inject;
 mod list;
 mod plugin;
+mod text;
 
 pub use dir::{conf_files, load_conf, load_network_conf};
-pub use inject::build_one_config;
+pub use file::MAX_FILE_BYTES;
+pub use inject::{build_one_config, inject};
 pub use list::NetworkConfigList;
 pub use plugin::PluginConfig;

@@ -17,6 +17,13 @@ pub struct ProcessExec {
     pub max_output: usize,
 }
 
+impl ProcessExec {
+    /// An engine with these limits.
+    pub fn new(kill_grace: Duration, max_output: usize) -> Self {
+        Self { kill_grace, max_output }
+    }
+}
+
 impl Default for ProcessExec {
     fn default() -> Self {
         Self { kill_grace: Duration::from_millis(2000), max_output: 4 << 20 }

@@ -32,3 +32,8 @@ pub fn addresses(_netns: &Path, _if_name: &str) -> Result<Vec<IpAddr>> {
 pub fn set_loopback(_netns: &Path, _up: bool) -> Result<()> {
     todo!()
 }
+
+/// Whether `path` is a network namespace.
+pub fn is_netns(path: &Path) -> bool {
+    open(path).is_ok()
+}

@@ -1,10 +1,18 @@
-//! The manager around a network plugin.
+//! The manager around a network plugin: one operation at a time for each pod, limits, cancellation, counts.
 
+use std::ffi::CStr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crate::error::Result;
+use crate::call::Call;
+use crate::error::{Error, ErrorClass, Result};
 use crate::invoke::callback::PluginCallbacks;
-use crate::pod::{Host, KnownPod, PluginOptions, PodAttachments, PodChecks, PodRequest, PodResult, PodStatus, Status};
+use crate::pod::calls::Calls;
+use crate::pod::metrics::Metrics;
+use crate::pod::{
+    CniNetworkPlugin, Host, KnownPod, NetworkPlugin, NoopNetworkPlugin, PluginKind, PluginOptions, PodAttachments,
+    PodChecks, PodRequest, PodResult, PodStatus, Status,
+};
 
 /// What a host can do itself instead of the built-in way.
 #[derive(Clone, Default)]
@@ -16,71 +24,120 @@ pub struct Hooks {
 }
 
 /// The kubelet's `PluginManager`: any number of threads may call it.
-pub struct PluginManager {}
+pub struct PluginManager {
+    plugin: Box<dyn NetworkPlugin>,
+    timeout: Duration,
+    calls: Calls,
+    metrics: Arc<Metrics>,
+}
 
 impl PluginManager {
     /// Makes the network plugin and reads the configuration; a node without one is no error.
-    pub fn new(_options: PluginOptions, _hooks: Hooks) -> Result<Self> {
-        todo!()
+    pub fn new(options: PluginOptions, hooks: Hooks) -> Result<Self> {
+        let metrics = Arc::new(Metrics::new());
+        let timeout = options.timeout;
+        let plugin: Box<dyn NetworkPlugin> = match options.plugin {
+            PluginKind::Noop => Box::new(NoopNetworkPlugin),
+            PluginKind::Cni => Box::new(CniNetworkPlugin::new(options, hooks, Some(metrics.clone()))?),
+        };
+        Ok(Self { plugin, timeout, calls: Calls::default(), metrics })
     }
 
     /// `cni` or `kubernetes.io/no-op`.
-    pub fn plugin_name(&self) -> &'static std::ffi::CStr {
-        todo!()
+    pub fn plugin_name(&self) -> &'static CStr {
+        self.plugin.name()
     }
 
     /// Attaches a pod to its networks.
-    pub fn setup_pod(&self, _request: &PodRequest) -> Result<PodResult> {
-        todo!()
+    pub fn setup_pod(&self, request: &PodRequest) -> Result<PodResult> {
+        self.on_pod("setup_pod", request, true, |call| self.plugin.setup_pod(call, request))
     }
 
     /// Detaches a pod from all its networks.
-    pub fn teardown_pod(&self, _request: &PodRequest) -> Result<PodAttachments> {
-        todo!()
+    pub fn teardown_pod(&self, request: &PodRequest) -> Result<PodAttachments> {
+        self.on_pod("teardown_pod", request, true, |call| self.plugin.teardown_pod(call, request))
     }
 
     /// Asks the plugins whether the pod's networks are as they were made.
-    pub fn check_pod(&self, _request: &PodRequest) -> Result<PodChecks> {
-        todo!()
+    pub fn check_pod(&self, request: &PodRequest) -> Result<PodChecks> {
+        self.on_pod("check_pod", request, true, |call| self.plugin.check_pod(call, request))
     }
 
-    /// A pod's addresses.
-    pub fn pod_status(&self, _request: &PodRequest) -> Result<PodStatus> {
-        todo!()
+    /// A pod's addresses. Does not wait for an operation on the pod.
+    pub fn pod_status(&self, request: &PodRequest) -> Result<PodStatus> {
+        self.on_pod("pod_status", request, false, |call| self.plugin.pod_status(call, request))
     }
 
     /// Every pod that is recorded.
     pub fn list_pods(&self) -> Result<Vec<KnownPod>> {
-        todo!()
+        self.count("list_pods", || self.plugin.list_pods())
     }
 
     /// Whether pods can be set up, and what is configured.
     pub fn status(&self) -> Result<Status> {
-        todo!()
+        self.on_node("status", |call| self.plugin.status(call))
     }
 
     /// Reads the configuration again whether it changed or not, then as [`status`](Self::status).
     pub fn reload(&self) -> Result<Status> {
-        todo!()
+        self.on_node("reload", |call| self.plugin.reload(call))
     }
 
     /// The capabilities that the default network's plugins declare, sorted.
     pub fn capabilities(&self) -> Result<Vec<String>> {
-        todo!()
+        self.on_node("capabilities", |call| self.plugin.capabilities(call))
     }
 
     /// Tells of an event (`pod-cidr-change` with `{"pod-cidr": …}`); unknown names are ignored.
-    pub fn event(&self, _name: &str, _details: &str) -> Result<()> {
-        todo!()
+    pub fn event(&self, name: &str, details: &str) -> Result<()> {
+        self.count("event", || self.plugin.event(name, details))
     }
 
-    /// Prometheus text.
-    pub fn metrics(&self) -> String {
-        todo!()
+    /// Counts and durations as Prometheus text.
+    pub fn metrics(&self) -> Result<String> {
+        self.metrics.text()
     }
 
     /// Cancels the running and waiting calls whose call id or pod id is `id`; `None`: all. Answers how many.
-    pub fn cancel(&self, _id: Option<&str>) -> usize {
-        todo!()
+    pub fn cancel(&self, id: Option<&str>) -> usize {
+        self.calls.cancel(id)
+    }
+
+    fn on_pod<T>(
+        &self,
+        operation: &'static str,
+        request: &PodRequest,
+        in_turn: bool,
+        run: impl FnOnce(&Call) -> Result<T>,
+    ) -> Result<T> {
+        self.count(operation, || {
+            for (key, asked) in [("replace", request.replace), ("force", request.force)] {
+                if asked {
+                    let words = format!("pod request, key {key:?}: not supported by this version");
+                    return Err(Error::new(ErrorClass::Unsupported, words));
+                }
+            }
+            let env = request.env.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+            let limits = Call::with_timeout(Some(request.timeout.unwrap_or(self.timeout)));
+            let call = Call { id: request.call_id.clone(), env, ..limits };
+            let _registered = self.calls.register(&call, Some(&request.id));
+            let _turn = if in_turn { Some(self.calls.pod_turn(&call, &request.id)?) } else { None };
+            run(&call)
+        })
+    }
+
+    fn on_node<T>(&self, operation: &'static str, run: impl FnOnce(&Call) -> Result<T>) -> Result<T> {
+        self.count(operation, || {
+            let call = Call::with_timeout(Some(self.timeout));
+            let _registered = self.calls.register(&call, None);
+            run(&call)
+        })
+    }
+
+    fn count<T>(&self, operation: &'static str, run: impl FnOnce() -> Result<T>) -> Result<T> {
+        let begun = Instant::now();
+        let answer = run();
+        self.metrics.operation(operation, begun.elapsed(), answer.as_ref().err().map(Error::class));
+        answer
     }
 }

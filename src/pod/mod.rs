@@ -4,19 +4,70 @@
 //! at a time, and counts. Below it are `network`, `store`, `conf` and `netns`; above it only the C ABI.
 
 mod answer;
+mod bandwidth;
+mod calls;
+mod check;
+mod cni;
+mod list;
+mod loopback;
 mod manager;
+mod metrics;
+mod noop;
 mod options;
 mod request;
+mod runtime_conf;
+mod setup;
+mod status;
+mod teardown;
+mod watch;
 
+use std::ffi::CStr;
+
+use crate::call::Call;
 use crate::error::Result;
 
 pub use answer::{
     CheckedNetwork, KnownNetwork, KnownPod, LastLoad, NetworkName, NetworkResult, NetworkStatus, PluginStatus,
     PodAttachments, PodChecks, PodIdentity, PodResult, PodStatus, Source, Status,
 };
+pub use cni::{CniNetwork, CniNetworkPlugin};
 pub use manager::{Hooks, PluginManager};
+pub use noop::NoopNetworkPlugin;
 pub use options::{Builtin, IpPreference, PluginKind, PluginOptions};
 pub use request::{Bandwidth, Dns, NetworkChoice, NetworkRequest, PodRequest, PortMapping};
+
+/// A network plugin (the kubelet's interface of this name). The manager calls it with one operation a pod at a time.
+pub trait NetworkPlugin: Send + Sync {
+    /// Its name, as the kubelet knows it.
+    fn name(&self) -> &'static CStr;
+
+    /// Attaches a pod to its networks.
+    fn setup_pod(&self, call: &Call, request: &PodRequest) -> Result<PodResult>;
+
+    /// Detaches a pod from its networks.
+    fn teardown_pod(&self, call: &Call, request: &PodRequest) -> Result<PodAttachments>;
+
+    /// Asks the plugins whether the pod's networks are as they were made.
+    fn check_pod(&self, call: &Call, request: &PodRequest) -> Result<PodChecks>;
+
+    /// A pod's addresses (the kubelet's `GetPodNetworkStatus`).
+    fn pod_status(&self, call: &Call, request: &PodRequest) -> Result<PodStatus>;
+
+    /// Every pod that is recorded.
+    fn list_pods(&self) -> Result<Vec<KnownPod>>;
+
+    /// Whether pods can be set up, and what is configured.
+    fn status(&self, call: &Call) -> Result<Status>;
+
+    /// Reads the configuration again, then as [`status`](Self::status).
+    fn reload(&self, call: &Call) -> Result<Status>;
+
+    /// The capabilities that the default network's plugins declare, sorted.
+    fn capabilities(&self, call: &Call) -> Result<Vec<String>>;
+
+    /// Tells of an event; unknown names are ignored.
+    fn event(&self, name: &str, details: &str) -> Result<()>;
+}
 
 /// What the host tells about its pods (the kubelet's `network.Host`). `None`: the host has no such function.
 pub trait Host: Send + Sync {

@@ -12,6 +12,7 @@ use crate::conf::NetworkConfigList;
 use crate::error::Result;
 use crate::json::Object;
 use crate::names::{ContainerId, IfName};
+use crate::pod::PodIdentity;
 use crate::pod::options::milliseconds;
 
 /// A port of the host that leads to one of the pod (capability `portMappings`).
@@ -175,6 +176,11 @@ impl PodRequest {
             replace: false,
             force: false,
         }
+    }
+
+    /// Which pod, for answers.
+    pub fn identity(&self) -> PodIdentity {
+        PodIdentity { namespace: self.namespace.clone(), name: self.name.clone(), id: self.id.to_string() }
     }
 
     /// Reads a request's JSON; every refusal names the key.

@@ -2,12 +2,16 @@
 //!
 //! Not serde's derived structs: those also take an array for an object, field by field, and name no path.
 
+mod value;
+
 use std::fmt;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+
+pub(crate) use value::parse;
 
 /// An object whose keys are taken out one by one; what nobody took is unknown.
 pub(crate) struct Object {
@@ -44,8 +48,7 @@ impl fmt::Display for Place {
 impl Object {
     /// Reads `text`; `what` names it in messages ("pod request").
     pub(crate) fn parse(what: &'static str, text: &str) -> Result<Self> {
-        let value =
-            serde_json::from_str(text).map_err(|error| Error::invalid(format!("{what} is not JSON: {error}")))?;
+        let value = parse(text.as_bytes()).map_err(|error| Error::invalid(format!("{what} is not JSON: {error}")))?;
         Self::of(Place { what, path: String::new() }, value)
     }
 

@@ -1,0 +1,309 @@
+//! The CNI network plugin: which network is the default one, and what every operation needs.
+//!
+//! The configuration is a snapshot, built aside and swapped; no lock is held while a plugin runs.
+
+use std::ffi::CStr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use serde_json::json;
+
+use crate::call::Call;
+use crate::conf::{NetworkConfigList, PluginConfig, conf_files};
+use crate::error::{Error, ErrorClass, Result};
+use crate::invoke::callback::CallbackExec;
+use crate::invoke::process::ProcessExec;
+use crate::invoke::{Environ, Exec};
+use crate::json::Object;
+use crate::network::{Cni, CniConfig, Observer};
+use crate::pod::options::check_pod_cidr;
+use crate::pod::watch::Fingerprint;
+use crate::pod::{
+    Hooks, Host, KnownPod, LastLoad, NetworkPlugin, NetworkStatus, PluginOptions, PodAttachments, PodChecks,
+    PodRequest, PodResult, PodStatus, Status,
+};
+
+/// The extensions of network files, lists and single configurations alike.
+const EXTENSIONS: [&str; 3] = [".conf", ".conflist", ".json"];
+/// The capability that needs the pod CIDR.
+const IP_RANGES: &str = "ipRanges";
+
+/// A network that is fit to be the default one.
+#[derive(Clone, Debug)]
+pub struct CniNetwork {
+    /// Its file.
+    pub file: PathBuf,
+    /// Its list.
+    pub list: NetworkConfigList,
+    /// The capabilities that its plugins declare, sorted.
+    pub capabilities: Vec<String>,
+}
+
+/// The kubelet's `cniNetworkPlugin`.
+pub struct CniNetworkPlugin {
+    pub(super) options: PluginOptions,
+    pub(super) host: Option<Arc<dyn Host>>,
+    pub(super) cni: CniConfig,
+    /// Set by an option or once by an event.
+    pod_cidr: Mutex<Option<String>>,
+    /// Held for reading or swapping the pointer only.
+    loaded: RwLock<Arc<Loaded>>,
+    /// Numbers the readings: an older one never replaces a newer.
+    readings: AtomicU64,
+}
+
+/// One reading of the configuration directory.
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    reading: u64,
+    fingerprint: Fingerprint,
+    /// The last good one, even where this reading found none.
+    pub(super) default: Option<Arc<CniNetwork>>,
+    pub(super) error: Option<Error>,
+    /// Every file, made when a status first asks.
+    pub(super) networks: OnceLock<Vec<NetworkStatus>>,
+}
+
+impl Loaded {
+    pub(super) fn last_load(&self) -> LastLoad {
+        LastLoad { ok: self.error.is_none(), error: self.error.as_ref().map(ToString::to_string) }
+    }
+}
+
+impl CniNetworkPlugin {
+    /// Makes the plugin and reads the configuration once; a node without one is no error.
+    pub fn new(options: PluginOptions, hooks: Hooks, observer: Option<Arc<dyn Observer>>) -> Result<Self> {
+        let native = ProcessExec::new(options.kill_grace, options.max_output);
+        let exec: Arc<dyn Exec> = match hooks.plugins {
+            Some(callbacks) => Arc::new(CallbackExec { callbacks, native }),
+            None => Arc::new(native),
+        };
+        let pairs = |map: &std::collections::BTreeMap<String, String>| map.clone().into_iter().collect();
+        let cni = CniConfig {
+            path: options.bin_dirs.clone(),
+            cache_dir: Some(options.cache_dir.clone()),
+            durability: options.durability,
+            owner: Some(options.owner.clone()),
+            // A pod is undone as a whole, by the pod level.
+            rollback: None,
+            exec,
+            environ: Environ::new(options.env.as_ref().map(pairs), pairs(&options.plugin_env))?,
+            observer,
+        };
+        let plugin = Self {
+            host: hooks.host,
+            cni,
+            pod_cidr: Mutex::new(options.pod_cidr.clone()),
+            loaded: RwLock::default(),
+            readings: AtomicU64::new(0),
+            options,
+        };
+        plugin.read_configuration(&Call::with_timeout(Some(plugin.options.timeout)))?;
+        Ok(plugin)
+    }
+
+    pub(super) fn pod_cidr(&self) -> Option<String> {
+        self.pod_cidr.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The configuration as it is now: read again where `stat` sees a difference, or where the last reading found nothing.
+    pub(super) fn configuration(&self, call: &Call) -> Result<Arc<Loaded>> {
+        let loaded = self.snapshot();
+        let unchanged = || loaded.fingerprint.holds(&self.fingerprint());
+        if loaded.error.is_none() && unchanged() { Ok(loaded) } else { self.read_configuration(call) }
+    }
+
+    fn snapshot(&self) -> Arc<Loaded> {
+        self.loaded.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The default network as it was last read, ready or not.
+    pub(super) fn loaded_default(&self) -> Option<Arc<CniNetwork>> {
+        self.snapshot().default.clone()
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::take(&self.options.conf_dir, &self.options.bin_dirs)
+    }
+
+    /// The kubelet's `syncNetworkConfig`.
+    pub(super) fn read_configuration(&self, call: &Call) -> Result<Arc<Loaded>> {
+        let reading = self.readings.fetch_add(1, Ordering::Relaxed) + 1;
+        let fingerprint = self.fingerprint();
+        let (default, error) = match self.find_default_network(call) {
+            Ok(network) => (Some(Arc::new(network)), None),
+            // The call is over, which says nothing about the files.
+            Err(error) if matches!(error.class(), ErrorClass::Timeout | ErrorClass::Cancelled) => return Err(error),
+            Err(error) => {
+                tracing::info!(target: "cnirt::pod", %error, "unable to update the CNI configuration");
+                (self.snapshot().default.clone(), Some(error))
+            }
+        };
+        let loaded = Arc::new(Loaded { reading, fingerprint, default, error, networks: OnceLock::new() });
+        let mut current = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
+        if current.reading < reading {
+            *current = loaded.clone();
+        }
+        Ok(loaded)
+    }
+
+    /// The kubelet's `getDefaultCNINetwork`: the first file, sorted, that can be used.
+    fn find_default_network(&self, call: &Call) -> Result<CniNetwork> {
+        let dir = self.options.conf_dir.display();
+        let files = conf_files(&self.options.conf_dir, &EXTENSIONS)?;
+        if files.is_empty() {
+            return Err(Error::new(ErrorClass::NotReady, format!("no networks found in {dir}")));
+        }
+        let mut skipped = Vec::new();
+        for file in files {
+            match self.load_file(call, &file) {
+                Ok(network) => match &self.options.default_network {
+                    Some(wanted) if *wanted != network.list.name => {}
+                    _ => return Ok(network),
+                },
+                Err(error) if matches!(error.class(), ErrorClass::Timeout | ErrorClass::Cancelled) => {
+                    call.check()?;
+                    skipped.push((file, error));
+                }
+                Err(error) => skipped.push((file, error)),
+            }
+        }
+        for (file, error) in &skipped {
+            tracing::error!(target: "cnirt::pod", file = %file.display(), %error, "skipping a network configuration");
+        }
+        let words = match &self.options.default_network {
+            Some(name) => format!("no valid network {name:?} found in {dir}"),
+            None => format!("no valid networks found in {dir}"),
+        };
+        let error = Error::new(ErrorClass::NotReady, words);
+        let reasons = skipped.iter().map(|(file, error)| format!("{}: {error}", file.display()));
+        let hint = reasons.collect::<Vec<_>>().join("\n");
+        Err(if hint.is_empty() { error } else { error.with_hint(hint) })
+    }
+
+    /// Reads one file and asks its plugins whether they can serve it.
+    pub(super) fn load_file(&self, call: &Call, file: &Path) -> Result<CniNetwork> {
+        let list = read_file(file)?;
+        let capabilities = self.cni.validate_network_list(call, &list)?;
+        Ok(CniNetwork { file: file.to_owned(), list, capabilities })
+    }
+
+    /// Every network file.
+    pub(super) fn network_files(&self) -> Result<Vec<PathBuf>> {
+        conf_files(&self.options.conf_dir, &EXTENSIONS)
+    }
+
+    /// The default network, where pods can be set up on it (the kubelet's `checkInitialized`).
+    pub(super) fn ready_network(&self, loaded: &Loaded) -> Result<Arc<CniNetwork>> {
+        let Some(network) = &loaded.default else {
+            let error = Error::new(ErrorClass::NotReady, "cni config uninitialized");
+            let why = loaded.error.as_ref().map(|why| match why.hint() {
+                Some(hint) => format!("{why}: {hint}"),
+                None => why.to_string(),
+            });
+            return Err(why.map_or(error.clone(), |why| error.with_hint(why)));
+        };
+        if self.pod_cidr().is_none() && network.capabilities.iter().any(|capability| capability == IP_RANGES) {
+            let error = Error::new(ErrorClass::NotReady, "cni config needs ipRanges but no PodCIDR set");
+            return Err(error.with_hint("set the option \"podCidr\", or send the event \"pod-cidr-change\""));
+        }
+        Ok(network.clone())
+    }
+
+    /// The request's namespace, or what the host says; `None` where neither knows.
+    pub(super) fn netns(&self, request: &PodRequest) -> Result<Option<String>> {
+        if let Some(netns) = &request.netns {
+            return Ok(Some(netns.clone()));
+        }
+        let asked = self.host.as_ref().and_then(|host| host.get_netns(&pod_for_host(request)));
+        let answer =
+            asked.transpose().map_err(|error| error.context("CNI failed to retrieve network namespace path"))?;
+        Ok(answer.filter(|path| !path.is_empty()))
+    }
+}
+
+/// What a callback about a pod is told.
+pub(super) fn pod_for_host(request: &PodRequest) -> String {
+    let mut pod = json!({
+        "id": request.id.as_str(), "namespace": request.namespace, "name": request.name, "uid": request.uid
+    });
+    if let Some(call_id) = &request.call_id {
+        pod["callId"] = json!(call_id);
+    }
+    pod.to_string()
+}
+
+/// Reads one network file: a list, or a single configuration that becomes one. Plugins from files of their own are
+/// inlined, so that the cached text needs no directory.
+pub(super) fn read_file(file: &Path) -> Result<NetworkConfigList> {
+    let is_list = file.extension().is_some_and(|extension| extension == "conflist");
+    let list = if is_list {
+        NetworkConfigList::from_file(file)?
+    } else {
+        NetworkConfigList::from_plugin(&PluginConfig::from_file(file)?)?
+    };
+    Ok(self_contained(list))
+}
+
+/// The list with a text that has all of its plugins.
+pub(super) fn self_contained(mut list: NetworkConfigList) -> NetworkConfigList {
+    let inlined = NetworkConfigList::from_bytes(&list.bytes).map_or(0, |inlined| inlined.plugins.len());
+    if inlined != list.plugins.len() {
+        list.bytes = list.inlined();
+    }
+    list
+}
+
+impl NetworkPlugin for CniNetworkPlugin {
+    fn name(&self) -> &'static CStr {
+        c"cni"
+    }
+
+    fn setup_pod(&self, call: &Call, request: &PodRequest) -> Result<PodResult> {
+        self.set_up(call, request)
+    }
+
+    fn teardown_pod(&self, call: &Call, request: &PodRequest) -> Result<PodAttachments> {
+        self.tear_down(call, request)
+    }
+
+    fn check_pod(&self, call: &Call, request: &PodRequest) -> Result<PodChecks> {
+        self.check(call, request)
+    }
+
+    fn pod_status(&self, _call: &Call, request: &PodRequest) -> Result<PodStatus> {
+        self.addresses_of(request)
+    }
+
+    fn list_pods(&self) -> Result<Vec<KnownPod>> {
+        self.known_pods()
+    }
+
+    fn status(&self, call: &Call) -> Result<Status> {
+        self.configuration(call).and_then(|loaded| self.status_of(call, &loaded))
+    }
+
+    fn reload(&self, call: &Call) -> Result<Status> {
+        self.read_configuration(call).and_then(|loaded| self.status_of(call, &loaded))
+    }
+
+    fn capabilities(&self, call: &Call) -> Result<Vec<String>> {
+        let default = self.configuration(call)?.default.clone();
+        Ok(default.map(|network| network.capabilities.clone()).unwrap_or_default())
+    }
+
+    fn event(&self, name: &str, details: &str) -> Result<()> {
+        if name != "pod-cidr-change" {
+            return Ok(());
+        }
+        let cidr: String = Object::parse("event details", details)?.read(|details| details.required("pod-cidr"))?;
+        check_pod_cidr(&cidr).map_err(|error| error.context("event details, key \"pod-cidr\""))?;
+        let mut pod_cidr = self.pod_cidr.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*pod_cidr {
+            Some(known) => tracing::debug!(target: "cnirt::pod", known, ignored = cidr, "the pod CIDR is set once"),
+            None => *pod_cidr = Some(cidr),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! What is recorded about pods: their attachments, and their addresses.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::error::{Error, ErrorClass, Result};
+use crate::names::{ContainerId, IfName};
+use crate::netns;
+use crate::network::{Cni, RuntimeConf};
+use crate::pod::cni::CniNetworkPlugin;
+use crate::pod::{
+    KnownNetwork, KnownPod, NetworkName, NetworkResult, PodIdentity, PodRequest, PodResult, PodStatus, Source, loopback,
+};
+use crate::result::CniResult;
+use crate::store::CacheEntry;
+
+impl CniNetworkPlugin {
+    /// The attachments of a pod without its loopback, in the order of their interfaces (`eth2` before `eth10`).
+    pub(super) fn known_attachments(&self, id: &ContainerId) -> Result<Vec<CacheEntry>> {
+        let mut entries = self.cni.get_cached_attachments(Some(id))?;
+        entries.retain(|entry| entry.key.network.as_str() != loopback::NETWORK);
+        entries.sort_by_cached_key(|entry| interface_order(&entry.key.if_name));
+        Ok(entries)
+    }
+
+    /// Every pod that is recorded.
+    pub(super) fn known_pods(&self) -> Result<Vec<KnownPod>> {
+        let mut pods: BTreeMap<ContainerId, KnownPod> = BTreeMap::new();
+        for entry in self.cni.get_cached_attachments(None)? {
+            if entry.key.network.as_str() == loopback::NETWORK {
+                continue;
+            }
+            let pod = identity(&entry);
+            let known = pods.entry(entry.key.container_id.clone());
+            known.or_insert_with(|| KnownPod { pod, networks: Vec::new() }).networks.push(KnownNetwork {
+                name: name(&entry),
+                netns: entry.netns,
+                owner: entry.owner,
+                unfinished: false,
+            });
+        }
+        Ok(pods.into_values().collect())
+    }
+
+    /// The pod's addresses: from its namespace where there is one, else from the cache.
+    pub(super) fn addresses_of(&self, request: &PodRequest) -> Result<PodStatus> {
+        let entries = self.known_attachments(&request.id)?;
+        let asked = self.netns(request)?;
+        let recorded = || entries.iter().map(|entry| entry.netns.clone()).find(|netns| !netns.is_empty());
+        let netns = asked.or_else(recorded);
+        let wanted = request.if_name.as_ref().or(entries.first().map(|entry| &entry.key.if_name));
+        let if_name = wanted.unwrap_or(&self.options.if_name);
+        let cached = entries.iter().find(|entry| entry.key.if_name == *if_name).map(cached_addresses);
+
+        let live = netns.as_deref().map(Path::new).filter(|netns| entries.is_empty() || netns::is_netns(netns));
+        let (ips, source) = match (live, cached) {
+            (Some(netns), cached) => {
+                (in_order_of(netns::addresses(netns, if_name.as_str())?, &cached.unwrap_or_default()), Source::Netlink)
+            }
+            (None, Some(cached)) => (cached, Source::Cache),
+            (None, None) => {
+                let error = Error::new(ErrorClass::NotFound, format!("nothing is known of pod {}", request.id));
+                return Err(error.with_hint("give the path of its network namespace, key \"netns\""));
+            }
+        };
+        let pod = entries.first().map_or_else(|| request.identity(), identity);
+        let networks = entries
+            .into_iter()
+            .map(|entry| NetworkResult { name: name(&entry), result: entry.result.unwrap_or(Value::Null) });
+        let result = PodResult { pod, ips: self.in_preferred_order(ips), networks: networks.collect() };
+        Ok(PodStatus { result, source })
+    }
+}
+
+/// Shorter names first: `eth2` before `eth10`.
+fn interface_order(if_name: &IfName) -> (usize, IfName) {
+    (if_name.as_str().len(), if_name.clone())
+}
+
+/// The attachment's names.
+pub(super) fn name(entry: &CacheEntry) -> NetworkName {
+    NetworkName { network: entry.key.network.to_string(), if_name: entry.key.if_name.to_string() }
+}
+
+/// What a runtime is told, as it was told at ADD.
+pub(super) fn recorded_rt(entry: &CacheEntry) -> RuntimeConf {
+    RuntimeConf {
+        container_id: entry.key.container_id.to_string(),
+        netns: entry.netns.clone(),
+        if_name: entry.key.if_name.to_string(),
+        args: entry.cni_args.clone().unwrap_or_default(),
+        capability_args: entry.capability_args.clone(),
+        cache_dir: None,
+    }
+}
+
+fn identity(entry: &CacheEntry) -> PodIdentity {
+    let args = entry.cni_args.as_deref().unwrap_or_default();
+    let value =
+        |key: &str| args.iter().find(|(known, _)| known == key).map(|(_, value)| value.clone()).unwrap_or_default();
+    PodIdentity {
+        namespace: value("K8S_POD_NAMESPACE"),
+        name: value("K8S_POD_NAME"),
+        id: entry.key.container_id.to_string(),
+    }
+}
+
+fn cached_addresses(entry: &CacheEntry) -> Vec<IpAddr> {
+    let result = entry.result.as_ref().map(|result| CniResult::from_bytes(result.to_string().as_bytes()));
+    result.and_then(Result::ok).map(|result| result.addresses(entry.key.if_name.as_str())).unwrap_or_default()
+}
+
+/// What the kernel has, in the order of the result where that knows them.
+fn in_order_of(mut ips: Vec<IpAddr>, result: &[IpAddr]) -> Vec<IpAddr> {
+    ips.sort_by_key(|ip| result.iter().position(|known| known == ip).unwrap_or(usize::MAX));
+    ips
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interfaces_are_ordered_by_number() {
+        let mut names: Vec<IfName> = ["eth10", "eth2", "net1", "eth0"].map(|name| IfName::parse(name).unwrap()).into();
+        names.sort_by_cached_key(interface_order);
+        assert_eq!(names.iter().map(IfName::as_str).collect::<Vec<_>>(), ["eth0", "eth2", "net1", "eth10"]);
+    }
+
+    #[test]
+    fn the_kernels_addresses_come_in_the_results_order() {
+        let ips = |list: &[&str]| list.iter().map(|ip| ip.parse().unwrap()).collect::<Vec<IpAddr>>();
+        let kernel = ips(&["10.0.0.9", "10.0.0.2", "fd00::2"]);
+        assert_eq!(
+            in_order_of(kernel, &ips(&["fd00::2", "10.0.0.2", "10.0.0.3"])),
+            ips(&["fd00::2", "10.0.0.2", "10.0.0.9"])
+        );
+    }
+}

@@ -1,0 +1,68 @@
+//! The pod's `lo`: set up in this process, or by the plugin `loopback`. Never shown among a pod's networks.
+
+use std::path::Path;
+
+use crate::call::Call;
+use crate::conf::NetworkConfigList;
+use crate::error::Result;
+use crate::names::{ContainerId, IfName, NetworkName};
+use crate::netns;
+use crate::network::{Cni, DelPolicy, RuntimeConf};
+use crate::pod::cni::CniNetworkPlugin;
+use crate::store::{Cached, Key};
+
+/// The list's name, as the kubelet's.
+pub(super) const NETWORK: &str = "cni-loopback";
+/// Without CHECK and without state at DEL, so that a plugin of any age can be taken.
+const LIST: &[u8] = br#"{"cniVersion":"0.3.1","name":"cni-loopback","plugins":[{"type":"loopback"}]}"#;
+const IF_NAME: &str = "lo";
+
+impl CniNetworkPlugin {
+    /// Sets the pod's `lo` up; true where [`del_loopback`](Self::del_loopback) would have something to undo.
+    pub(super) fn add_loopback(&self, call: &Call, rt: &RuntimeConf) -> Result<bool> {
+        if !self.options.loopback {
+            return Ok(false);
+        }
+        call.check()?;
+        if self.options.builtin.loopback {
+            netns::set_loopback(Path::new(&rt.netns), true)?;
+            return Ok(true);
+        }
+        if self.has_loopback_entry(&rt.container_id)? {
+            return Ok(false);
+        }
+        self.cni.add_network_list(call, &NetworkConfigList::from_bytes(LIST)?, &loopback_rt(rt))?;
+        Ok(true)
+    }
+
+    /// Sets the pod's `lo` down, by whom it was set up. A failure does not matter to anybody but the log.
+    pub(super) fn del_loopback(&self, call: &Call, rt: &RuntimeConf) {
+        let run = || -> Result<()> {
+            if self.has_loopback_entry(&rt.container_id)? {
+                let policy = DelPolicy { gone_is_done: true };
+                return self.cni.del(call, &NetworkConfigList::from_bytes(LIST)?, &loopback_rt(rt), policy);
+            }
+            if self.options.loopback && self.options.builtin.loopback && netns::is_netns(Path::new(&rt.netns)) {
+                netns::set_loopback(Path::new(&rt.netns), false)?;
+            }
+            Ok(())
+        };
+        if let Err(error) = run() {
+            tracing::error!(target: "cnirt::pod", pod = rt.container_id, %error, "CNI failed to delete loopback network");
+        }
+    }
+
+    fn has_loopback_entry(&self, container_id: &str) -> Result<bool> {
+        let key = Key {
+            network: NetworkName::parse(NETWORK)?,
+            container_id: ContainerId::parse(container_id)?,
+            if_name: IfName::parse(IF_NAME)?,
+        };
+        Ok(!matches!(self.cni.cache(&RuntimeConf::default()).get(&key), Cached::Missing))
+    }
+}
+
+/// The same pod, with `lo` and without capabilities.
+fn loopback_rt(rt: &RuntimeConf) -> RuntimeConf {
+    RuntimeConf { if_name: IF_NAME.to_owned(), capability_args: serde_json::Map::new(), ..rt.clone() }
+}
