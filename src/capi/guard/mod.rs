@@ -116,4 +116,33 @@ mod tests {
         assert!(error.to_string().contains("words of it"), "{error}");
         protected(&Dispatch::none(), || Ok(())).unwrap();
     }
+
+    /// Run by the test below, in a process whose output can be read.
+    #[test]
+    #[ignore = "panics on purpose"]
+    fn panics_inside_and_outside() {
+        let handle = reentry::HandleId::unique();
+        let _ = protected::<()>(&Dispatch::none(), || panic!("inside a call"));
+        let _ = protected(&Dispatch::none(), || {
+            let _ =
+                std::thread::Builder::new().name("cnirt-x".into()).spawn(|| panic!("on our thread")).unwrap().join();
+            Ok(())
+        });
+        let _ = protected::<()>(&Dispatch::none(), || handle.call_back(|| panic!("inside a callback")));
+        panic!("outside");
+    }
+
+    #[test]
+    fn only_the_hosts_own_panics_print() {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "capi::guard::tests::panics_inside_and_outside", "--ignored", "--nocapture"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        for (words, printed) in
+            [("inside a call\n", false), ("on our thread", false), ("inside a callback\n", true), ("outside\n", true)]
+        {
+            assert_eq!(said.contains(words), printed, "{words:?} in {said}");
+        }
+    }
 }
