@@ -453,7 +453,7 @@ cni_rc cni_plugin_reload(struct cni_plugin *plugin,
 /**
  * The capabilities that the default network's plugins declare.
  *
- * out: a sorted JSON list of strings: ["bandwidth", "portMappings"].
+ * out: a sorted JSON list of strings, such as "portMappings".
  *
  * Ownership: free *out with cni_string_free.
  * NULL: plugin must not be NULL; out may be.

@@ -1,5 +1,6 @@
 //! Every string and every pointer of every function: NULL, bad UTF-8, and what the answer then is.
 #![cfg(feature = "capi")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::ffi::{CStr, CString, c_char};
 use std::ptr;

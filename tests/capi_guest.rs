@@ -1,5 +1,6 @@
 //! The library in a C program that treats it badly: little stacks, forks, threads.
 #![cfg(feature = "capi")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "capi/mod.rs"]
 mod common;

@@ -1,5 +1,6 @@
 //! The shared library as the linker sees it: its symbols, its name, and that it can be loaded again and again.
 #![cfg(feature = "capi")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "capi/mod.rs"]
 mod common;
@@ -82,6 +83,8 @@ fn the_library_has_its_abis_name_and_stays_loaded() {
 
 #[test]
 fn loading_again_and_again_leaves_nothing_behind() {
+    type Get = unsafe extern "C" fn(*const c_char, *const c_char, *mut *mut c_char) -> i32;
+
     let path = CString::new(shared_library().as_os_str().as_bytes()).unwrap();
     let mapped = || std::fs::read_to_string("/proc/self/maps").unwrap().matches("libcnirt.so").count();
     let mut first = None;
@@ -91,7 +94,6 @@ fn loading_again_and_again_leaves_nothing_behind() {
         assert!(!library.is_null());
         // SAFETY: the library was loaded just now.
         let get = unsafe { libc::dlsym(library, c"cni_json_get".as_ptr()) };
-        type Get = unsafe extern "C" fn(*const c_char, *const c_char, *mut *mut c_char) -> i32;
         // SAFETY: the function of that name has this signature.
         let get: Get = unsafe { std::mem::transmute(get) };
         // SAFETY: strings, and a NULL that the header allows. Run on a thread of its own that ends before the unload.

@@ -1,5 +1,6 @@
 //! The header is what the sources say, is documented to the last item, and compiles as C99 and C++11.
 #![cfg(feature = "capi")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
 //! `make install`, and C programs that find the library by pkg-config, dynamic and static.
 #![cfg(feature = "capi")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "capi/mod.rs"]
 mod common;

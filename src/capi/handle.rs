@@ -13,8 +13,8 @@ use crate::capi::guard::reentry::HandleId;
 use crate::error::{Error, ErrorClass, Result};
 use crate::pod::{PluginManager, PluginOptions};
 
-/// How often a free cancels again: a call may have begun just before and not be known to the manager yet.
-const CANCEL_AGAIN: Duration = Duration::from_millis(20);
+/// When a free cancels again, first and at most: a call may have begun just before and not be known to the manager yet.
+const CANCEL_AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 /// The kubelet's network plugin: it attaches pods to networks, knows which are attached, and detaches them.
 ///
@@ -103,10 +103,12 @@ impl cni_plugin {
     /// Refuses new calls, cancels the running ones, waits for them, ends the core.
     fn close(&self) {
         self.lock().life = Life::Closing;
+        let (mut pause, longest) = CANCEL_AGAIN;
         loop {
             self.cancel_all();
             let state = self.lock();
-            let wait = self.idle.wait_timeout_while(state, CANCEL_AGAIN, |state| state.running > 0);
+            let wait = self.idle.wait_timeout_while(state, pause, |state| state.running > 0);
+            pause = (pause * 2).min(longest);
             let (mut state, _) = wait.unwrap_or_else(PoisonError::into_inner);
             if state.running == 0 {
                 let core = state.core.take();

@@ -218,7 +218,7 @@ pub unsafe extern "C" fn cni_plugin_reload(plugin: *mut cni_plugin, out: *mut *m
 
 /// The capabilities that the default network's plugins declare.
 ///
-/// out: a sorted JSON list of strings: ["bandwidth", "portMappings"].
+/// out: a sorted JSON list of strings, such as "portMappings".
 ///
 /// Ownership: free *out with cni_string_free.
 /// NULL: plugin must not be NULL; out may be.
