@@ -77,6 +77,20 @@ impl Object {
         Ok(self.optional(key)?.unwrap_or_default())
     }
 
+    /// The object under `key` as it is, whatever its keys; empty where it is absent or null.
+    pub(crate) fn map(&mut self, key: &'static str) -> Result<Map<String, Value>> {
+        Ok(self.optional_map(key)?.unwrap_or_default())
+    }
+
+    /// Like [`map`](Self::map), with absent and empty told apart.
+    pub(crate) fn optional_map(&mut self, key: &'static str) -> Result<Option<Map<String, Value>>> {
+        match self.take_value(key) {
+            None => Ok(None),
+            Some(Value::Object(map)) => Ok(Some(map)),
+            Some(other) => Err(self.refused(key, format_args!("expected an object, found {}", kind(&other)))),
+        }
+    }
+
     /// The value of `key`, which must be there.
     pub(crate) fn required<T: DeserializeOwned>(&mut self, key: &'static str) -> Result<T> {
         self.optional(key)?.ok_or_else(|| self.missing(key))
