@@ -15,7 +15,7 @@ pub(crate) use value::parse;
 
 /// An object whose keys are taken out one by one; what nobody took is unknown.
 pub(crate) struct Object {
-    /// "pod request", or "pod request, key \"networks[0]\"".
+    /// "pod request", and the path within it.
     place: Place,
     values: Map<String, Value>,
     known: Vec<&'static str>,
