@@ -54,6 +54,17 @@ impl CancelToken {
     }
 }
 
+/// The pod's lock that a call holds: one byte of an open file description's lock.
+///
+/// Plugins' nannies keep `file` open. Where the host dies, they free the lock when the plugin is gone, not before.
+#[derive(Clone, Debug)]
+pub struct HeldLock {
+    /// The lock file, as it was opened for this process.
+    pub file: Arc<OwnedFd>,
+    /// The byte's offset.
+    pub offset: i64,
+}
+
 /// What one call carries to everything below it.
 #[derive(Clone, Debug, Default)]
 pub struct Call {
@@ -67,6 +78,8 @@ pub struct Call {
     pub id: Option<String>,
     /// Environment for every plugin of this call, over the process's.
     pub env: Vec<(String, String)>,
+    /// The pod's lock, where the call holds one.
+    pub lock: Option<HeldLock>,
 }
 
 impl Call {
@@ -100,10 +113,11 @@ impl Call {
         Error::new(ErrorClass::Timeout, format!("timed out after {} ms", limit.as_millis()))
     }
 
-    /// A call for undoing: the same environment and id, a limit of its own, deaf to this call's cancellation.
+    /// A call for undoing: the same environment, id and lock, a limit of its own, deaf to this call's cancellation.
     #[must_use]
     pub fn for_rollback(&self, timeout: Duration) -> Self {
-        Self { id: self.id.clone(), env: self.env.clone(), ..Self::with_timeout(Some(timeout)) }
+        let (id, env, lock) = (self.id.clone(), self.env.clone(), self.lock.clone());
+        Self { id, env, lock, ..Self::with_timeout(Some(timeout)) }
     }
 }
 

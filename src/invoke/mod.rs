@@ -6,6 +6,7 @@ pub mod callback;
 pub mod env;
 pub mod find;
 pub mod process;
+mod quote;
 
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,9 @@ use std::path::{Path, PathBuf};
 use crate::call::Call;
 use crate::error::Result;
 
+pub use callback::{CallbackExec, PluginCallbacks};
 pub use env::{Args, Environ};
+pub use process::ProcessExec;
 
 /// Finds plugins and runs them (libcni's `invoke.Exec`).
 pub trait Exec: Send + Sync {

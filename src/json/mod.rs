@@ -15,7 +15,7 @@ pub(crate) use value::parse;
 
 /// An object whose keys are taken out one by one; what nobody took is unknown.
 pub(crate) struct Object {
-    /// "pod request", or "pod request, key \"networks[0]\"".
+    /// "pod request", and the path within it.
     place: Place,
     values: Map<String, Value>,
     known: Vec<&'static str>,
@@ -75,6 +75,20 @@ impl Object {
     /// The value of `key`, or the type's default where it is absent or null.
     pub(crate) fn or_default<T: DeserializeOwned + Default>(&mut self, key: &'static str) -> Result<T> {
         Ok(self.optional(key)?.unwrap_or_default())
+    }
+
+    /// The object under `key` as it is, whatever its keys; empty where it is absent or null.
+    pub(crate) fn map(&mut self, key: &'static str) -> Result<Map<String, Value>> {
+        Ok(self.optional_map(key)?.unwrap_or_default())
+    }
+
+    /// Like [`map`](Self::map), with absent and empty told apart.
+    pub(crate) fn optional_map(&mut self, key: &'static str) -> Result<Option<Map<String, Value>>> {
+        match self.take_value(key) {
+            None => Ok(None),
+            Some(Value::Object(map)) => Ok(Some(map)),
+            Some(other) => Err(self.refused(key, format_args!("expected an object, found {}", kind(&other)))),
+        }
     }
 
     /// The value of `key`, which must be there.

@@ -9,6 +9,8 @@ mod check;
 mod del;
 mod run;
 mod status;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 use std::path::PathBuf;

@@ -216,7 +216,7 @@ impl PodRequest {
             aliases: object.optional::<Vec<String>>("aliases")?.map(Value::from),
             cgroup_path: object.optional("cgroupPath")?,
             cni_args: object.or_default("cniArgs")?,
-            capability_args: object.or_default("capabilityArgs")?,
+            capability_args: object.map("capabilityArgs")?,
             networks: object.optional_objects("networks", read_network)?,
             timeout: milliseconds(object, "timeoutMs")?,
             env: object.or_default("env")?,
@@ -295,7 +295,7 @@ fn read_mac(object: &mut Object) -> Result<Option<String>> {
 fn read_network(object: &mut Object) -> Result<NetworkRequest> {
     let name: Option<String> = object.optional("name")?;
     let default: bool = object.or_default("default")?;
-    let config: Option<Map<String, Value>> = object.optional("config")?;
+    let config = object.optional_map("config")?;
     let choice = match (name, default, config) {
         (Some(name), false, None) => NetworkChoice::Name(name),
         (None, true, None) => NetworkChoice::Default,
@@ -318,8 +318,8 @@ fn read_network(object: &mut Object) -> Result<NetworkRequest> {
         if_name: read_if_name(object)?,
         ips: read_ips(object)?,
         mac: read_mac(object)?,
-        args: object.or_default("args")?,
+        args: object.map("args")?,
         cni_args: object.or_default("cniArgs")?,
-        capability_args: object.or_default("capabilityArgs")?,
+        capability_args: object.map("capabilityArgs")?,
     })
 }

@@ -1,4 +1,20 @@
 //! A file appears whole or not at all: temporary file, fsync, rename, fsync of the directory.
+//!
+//! Temporary files have names of their own, `tmp-<pid>-…`, so that what a killed process left behind can be told.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
+
+use crate::error::Result;
+use crate::store::dir::{Dir, failed};
 
 /// What a write has survived when it returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -8,4 +24,121 @@ pub enum Durability {
     Full,
     /// A crash of the process; after a power cut an entry may be missing or empty.
     Atomic,
+}
+
+/// A file that goes unless it is renamed.
+#[derive(Debug)]
+pub(super) struct Temporary<'a> {
+    dir: &'a Dir,
+    name: OsString,
+    file: File,
+    renamed: bool,
+}
+
+impl<'a> Temporary<'a> {
+    /// Creates an empty file, mode 0600 at any umask.
+    pub(super) fn create(dir: &'a Dir) -> Result<Self> {
+        /// Somebody who had all of these names did not get them by chance.
+        const ATTEMPTS: u32 = 16;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut left = ATTEMPTS;
+        loop {
+            let name = unique_name();
+            match rustix::fs::openat(dir, &name, flags, mode) {
+                Ok(fd) => {
+                    let temporary = Self { dir, name, file: File::from(fd), renamed: false };
+                    rustix::fs::fchmod(&temporary.file, mode)
+                        .map_err(|errno| failed("chmod", &temporary.path(), errno))?;
+                    return Ok(temporary);
+                }
+                Err(Errno::EXIST) if left > 0 => left -= 1,
+                Err(errno) => return Err(failed("create", &dir.path_of(&name), errno)),
+            }
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path_of(&self.name)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let failed = |errno| failed("write", &self.path(), errno);
+        // The kernel would not only refuse, but send the host a SIGXFSZ.
+        if getrlimit(Resource::Fsize).current.is_some_and(|limit| bytes.len() as u64 > limit) {
+            return Err(failed(Errno::FBIG));
+        }
+        (&self.file).write_all(bytes).map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::IO)))
+    }
+
+    fn sync(&self) -> Result<()> {
+        rustix::fs::fsync(&self.file).map_err(|errno| failed("fsync", &self.path(), errno))
+    }
+
+    fn rename(mut self, target: &Dir, name: &OsStr) -> Result<()> {
+        rustix::fs::renameat(self.dir, &self.name, target, name)
+            .map_err(|errno| failed("rename to", &target.path_of(name), errno))?;
+        self.renamed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        if !self.renamed {
+            // Whatever went wrong is being reported already.
+            let _ = self.dir.unlink(&self.name);
+        }
+    }
+}
+
+/// The pid is not enough: containers that share a cache directory may all be pid 1, and two copies of this library in
+/// one process count for themselves.
+fn unique_name() -> OsString {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("tmp-{}-{:x}-{count:x}", std::process::id(), now.as_nanos()).into()
+}
+
+/// Makes `bytes` the content of `target/name`, in place of what is there, by a temporary file in `temporary`.
+pub(super) fn replace(temporary: &Dir, target: &Dir, name: &OsStr, bytes: &[u8], durability: Durability) -> Result<()> {
+    let mut file = Temporary::create(temporary)?;
+    file.write(bytes)?;
+    match durability {
+        Durability::Atomic => file.rename(target, name),
+        Durability::Full => {
+            file.sync()?;
+            file.rename(target, name)?;
+            target.sync()?;
+            temporary.sync()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_no_temporary_file() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::make(temp.path(), Durability::Full).unwrap();
+        std::fs::create_dir(temp.path().join("taken")).unwrap();
+        let error = replace(&dir, &dir, OsStr::new("taken"), b"x", Durability::Full).unwrap_err();
+        assert_eq!(error.to_string(), format!("rename to {}/taken: is a directory", temp.path().display()));
+        assert_eq!(dir.names().unwrap(), ["taken"]);
+    }
+
+    #[test]
+    fn names_carry_the_pid_and_never_repeat() {
+        let names: std::collections::HashSet<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..4).map(|_| scope.spawn(|| (0..500).map(|_| unique_name()).collect::<Vec<_>>())).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(names.len(), 2000);
+        let prefix = format!("tmp-{}-", std::process::id());
+        assert!(names.iter().all(|name| name.to_str().unwrap().starts_with(&prefix)));
+    }
 }

@@ -1,12 +1,19 @@
 //! `<cacheDir>/results/<network>-<containerID>-<ifName>`: one file an attachment, in libcni's format.
+//!
+//! No other file ever appears in `results/`, as libcni reads every file there. Takes no lock: that is its callers'. Below
+//! it: `format` (the JSON), `atomic` and `dir` (the files).
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorClass, Result};
 use crate::names::{ContainerId, IfName, NetworkName};
-use crate::store::Durability;
+use crate::store::atomic::{self, Durability, Temporary};
+use crate::store::dir::Dir;
+use crate::store::format::{self, Content, Stored};
 
 /// Which attachment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,11 +35,11 @@ pub struct CacheEntry {
     pub config: Vec<u8>,
     /// The path of the namespace, or empty.
     pub netns: String,
-    /// `CNI_ARGS`, in order; `None` where the entry has no such key.
+    /// `CNI_ARGS`, in order; `None` where the entry has no such key. An empty list is written as none, as libcni does.
     pub cni_args: Option<Vec<(String, String)>>,
     /// The capability arguments.
     pub capability_args: Map<String, Value>,
-    /// The last plugin's result.
+    /// The last plugin's result, an object; an empty one is written as none, as libcni does.
     pub result: Option<Value>,
     /// The `owner` of the runtime that made it; libcni writes none.
     pub owner: Option<String>,
@@ -47,16 +54,27 @@ pub enum Cached {
     Entry(Box<CacheEntry>),
     /// A bare result, as libcni wrote it before 0.8.
     Legacy(Vec<u8>),
-    /// Something that cannot be read, and why.
+    /// Something that cannot be read, and why: `E_CACHE` about the file, `E_IO` about this process (descriptors, memory).
     Unreadable(Error),
 }
 
-/// The cache directory. Cheap to clone; creates nothing until the first [`add`](Self::add).
+/// The most bytes of an entry that are read or written; libcni knows no limit, real entries have a few KiB.
+const MAX_ENTRY: u64 = 16 * 1024 * 1024;
+
+/// Linux's `NAME_MAX`, in bytes.
+const MAX_NAME: usize = 255;
+
+impl Key {
+    /// libcni's file name. Not unique: network `a-b` with container `c` has the name of network `a` with container `b-c`.
+    fn file_name(&self) -> OsString {
+        format!("{}-{}-{}", self.network, self.container_id, self.if_name).into()
+    }
+}
+
+/// The cache directory. Cheap to clone; creates nothing until the first [`prepare`](Self::prepare) or [`add`](Self::add).
 #[derive(Clone, Debug)]
 pub struct Cache {
-    #[expect(dead_code)]
     dir: PathBuf,
-    #[expect(dead_code)]
     durability: Durability,
 }
 
@@ -66,29 +84,154 @@ impl Cache {
         Self { dir: dir.as_ref().to_owned(), durability }
     }
 
-    /// Refuses, before any plugin runs, what [`add`](Self::add) could not write: a name beyond 255 bytes, `results/` and
-    /// `cnirt/` on different mounts, a directory that cannot be made or written.
-    pub fn prepare(&self, _key: &Key) -> Result<()> {
-        todo!()
+    /// Refuses, before any plugin runs, what [`add`](Self::add) could not write: a name beyond 255 bytes
+    /// (`E_INVALID_ARGUMENT`); `results/` and `cnirt/` on different mounts, a directory that cannot be made or written, a
+    /// name that another attachment's entry has (`E_CACHE`).
+    pub fn prepare(&self, key: &Key) -> Result<()> {
+        let name = checked_name(key)?;
+        let (results, temporary) = self.make()?;
+        if results.place()? != temporary.place()? {
+            let (results, temporary) = (results.path().display(), temporary.path().display());
+            let words =
+                format!("{results} and {temporary} are on different mounts: no file can be renamed between them");
+            return Err(Error::new(ErrorClass::Cache, words).with_hint("mount the whole cache directory instead"));
+        }
+        results.check_writable()?;
+        Temporary::create(&temporary)?;
+        refuse_taken(&results, key, &name)
     }
 
-    /// Writes an entry, in place of one that is there.
-    pub fn add(&self, _entry: &CacheEntry) -> Result<()> {
-        todo!()
+    /// Writes an entry, in place of one that is there. `E_CACHE` where it cannot, or where the file belongs to another
+    /// attachment.
+    pub fn add(&self, entry: &CacheEntry) -> Result<()> {
+        let name = checked_name(&entry.key)?;
+        let refused = |why: &str| {
+            let path = self.dir.join("results").join(&name);
+            Error::new(ErrorClass::Cache, format!("write cache entry {}: {why}", path.display()))
+        };
+        let bytes = format::encode(entry).map_err(|why| refused(&why))?;
+        if bytes.len() as u64 > MAX_ENTRY {
+            return Err(refused(&format!("larger than {MAX_ENTRY} bytes")));
+        }
+        let (results, temporary) = self.make()?;
+        refuse_taken(&results, &entry.key, &name)?;
+        atomic::replace(&temporary, &results, &name, &bytes, self.durability)
     }
 
-    /// Reads an entry, leniently.
-    pub fn get(&self, _key: &Key) -> Cached {
-        todo!()
+    /// Reads an entry, leniently. As in libcni the file's name says whose it is, and the names inside are not asked,
+    /// unless they are another attachment's with the same file name: then nothing is there for `key`.
+    pub fn get(&self, key: &Key) -> Cached {
+        let name = key.file_name();
+        let read = || match self.results()? {
+            Some(results) => read(&results, &name),
+            None => Ok(None),
+        };
+        match read() {
+            Err(error) => Cached::Unreadable(error),
+            Ok(None) => Cached::Missing,
+            Ok(Some((bytes, Content::Legacy))) => Cached::Legacy(bytes),
+            Ok(Some((_, Content::Entry(stored)))) if is_anothers(&stored, key) => Cached::Missing,
+            Ok(Some((_, Content::Entry(stored)))) => Cached::Entry(Box::new(stored.into_entry(key.clone()))),
+        }
     }
 
-    /// Removes an entry; a missing one is no error.
-    pub fn remove(&self, _key: &Key) -> Result<()> {
-        todo!()
+    /// Removes an entry, readable or not; a missing one is no error, and another attachment's stays.
+    pub fn remove(&self, key: &Key) -> Result<()> {
+        let Some(results) = self.results()? else { return Ok(()) };
+        let name = key.file_name();
+        if let Ok(Some((_, Content::Entry(stored)))) = read(&results, &name)
+            && is_anothers(&stored, key)
+        {
+            return Ok(());
+        }
+        let removed = results.unlink(&name)?;
+        if removed && self.durability == Durability::Full { results.sync() } else { Ok(()) }
     }
 
-    /// libcni's `GetCachedAttachments`: every readable entry, of one container or of all, sorted by file name.
-    pub fn attachments(&self, _container_id: Option<&ContainerId>) -> Result<Vec<CacheEntry>> {
-        todo!()
+    /// libcni's `GetCachedAttachments`: every readable entry, of one container or of all, sorted by file name. The keys
+    /// are those inside the files. A missing directory is an empty list, an unreadable one `E_CACHE`.
+    pub fn attachments(&self, container_id: Option<&ContainerId>) -> Result<Vec<CacheEntry>> {
+        let Some(results) = self.results()? else { return Ok(Vec::new()) };
+        let mut attachments = Vec::new();
+        for name in results.names()? {
+            if container_id.is_some_and(|id| !may_be_of(&name, id)) {
+                continue;
+            }
+            let path = || results.path_of(&name).display().to_string();
+            match read(&results, &name) {
+                Ok(Some((_, Content::Entry(stored)))) => match stored.key() {
+                    Some(key) if container_id.is_some_and(|id| *id != key.container_id) => {}
+                    Some(key) => attachments.push(stored.into_entry(key)),
+                    None => tracing::warn!(file = path(), "skipped a cache entry without valid names"),
+                },
+                // Gone since, or a bare result, which does not say whose it is.
+                Ok(None | Some((_, Content::Legacy))) => {}
+                Err(error) => tracing::warn!(file = path(), %error, "skipped an unreadable cache entry"),
+            }
+        }
+        Ok(attachments)
+    }
+
+    fn results(&self) -> Result<Option<Dir>> {
+        Dir::open(&self.dir.join("results"))
+    }
+
+    /// `results/` and `cnirt/`, made where they are missing.
+    fn make(&self) -> Result<(Dir, Dir)> {
+        let make = |name| Dir::make(&self.dir.join(name), self.durability);
+        Ok((make("results")?, make("cnirt")?))
     }
 }
+
+fn checked_name(key: &Key) -> Result<OsString> {
+    let name = key.file_name();
+    if name.len() <= MAX_NAME {
+        return Ok(name);
+    }
+    let (length, head) = (name.len(), name.to_string_lossy().chars().take(64).collect::<String>());
+    Err(Error::invalid(format!("cache file name {head}… has {length} bytes; a file name has at most {MAX_NAME}")))
+}
+
+/// Reads a file of `results/`; `None` where it is missing.
+fn read(results: &Dir, name: &OsStr) -> Result<Option<(Vec<u8>, Content)>> {
+    let Some(bytes) = results.read(name, MAX_ENTRY)? else { return Ok(None) };
+    let content = format::decode(&bytes).map_err(|why| {
+        let path = results.path_of(name);
+        Error::new(ErrorClass::Cache, format!("read cache entry {}: {why}", path.display()))
+    })?;
+    Ok(Some((bytes, content)))
+}
+
+/// Whether an entry under the file name of `key` belongs to another attachment, whose file name is the same. An entry
+/// that was copied there by hand does not.
+fn is_anothers(stored: &Stored, key: &Key) -> bool {
+    stored.key().is_some_and(|other| other != *key && other.file_name() == key.file_name())
+}
+
+/// Refuses to write over a directory or another attachment's entry: what that attachment holds could never be freed.
+fn refuse_taken(results: &Dir, key: &Key, name: &OsStr) -> Result<()> {
+    let refused = |why: String| {
+        Err(Error::new(ErrorClass::Cache, format!("cache file {} {why}", results.path_of(name).display())))
+    };
+    if results.has_directory(name)? {
+        return refused("is a directory".to_owned());
+    }
+    if let Ok(Some((_, Content::Entry(stored)))) = read(results, name)
+        && is_anothers(&stored, key)
+        && let Some(Key { network, container_id, if_name }) = stored.key()
+    {
+        return refused(format!("is that of network {network}, container {container_id}, interface {if_name}"));
+    }
+    Ok(())
+}
+
+/// libcni's quick look at the name, which saves reading the entries of every other container.
+fn may_be_of(name: &OsStr, container_id: &ContainerId) -> bool {
+    let part = format!("-{container_id}-");
+    let name = name.as_bytes();
+    let first = name.windows(part.len()).position(|window| window == part.as_bytes());
+    first.is_some_and(|at| at > 0 && at + part.len() < name.len())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+//! From clone to exec: how a new process becomes the plugin.
+//!
+//! Runs in memory that is the host's (nanny) or a copy with other threads' locks in it (direct): system calls only.
+
+use std::ffi::c_char;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use super::sys;
+
+/// What a child gave up at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub(super) enum Step {
+    /// Getting a descriptor table of its own.
+    Table = 1,
+    /// Making the plugin's process.
+    Clone = 2,
+    /// Putting the pipes on 0, 1 and 2.
+    Stdio = 3,
+    /// Executing the file.
+    Exec = 4,
+}
+
+/// A step that failed, and its error number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) step: Step,
+    pub(super) errno: i32,
+}
+
+/// Where a child leaves its failure; the parent reads it when the child is gone.
+#[derive(Debug, Default)]
+pub(super) struct FailureSlot {
+    step: AtomicI32,
+    errno: AtomicI32,
+}
+
+impl FailureSlot {
+    pub(super) fn set(&self, step: Step, errno: i32) {
+        self.errno.store(errno, Ordering::Relaxed);
+        self.step.store(step as i32, Ordering::Release);
+    }
+
+    pub(super) fn get(&self) -> Option<Failure> {
+        let step = match self.step.load(Ordering::Acquire) {
+            1 => Step::Table,
+            2 => Step::Clone,
+            3 => Step::Stdio,
+            4 => Step::Exec,
+            _ => return None,
+        };
+        Some(Failure { step, errno: self.errno.load(Ordering::Relaxed) })
+    }
+}
+
+/// What is executed. Lives in memory that outlasts the child, as do the strings behind the pointers.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct Program {
+    pub(super) path: *const c_char,
+    pub(super) argv: *const *const c_char,
+    pub(super) envp: *const *const c_char,
+    pub(super) failure: FailureSlot,
+}
+
+/// Becomes the plugin. `parent` is who must still be the parent, 0 is anybody. All signals are blocked on entry.
+///
+/// # Safety
+/// In a fresh child only, with a descriptor table of its own; `program` is whole.
+pub(super) unsafe fn become_plugin(program: &Program, pipes: [i32; 3], parent: i32) -> ! {
+    const LAST_SIGNAL: i32 = 64;
+    let _ = sys::lead_group(0);
+    // For a parent that is killed together with its host; asked after, since it may be gone already.
+    let _ = sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as usize);
+    if parent != 0 && sys::getppid() != parent {
+        sys::exit(127);
+    }
+    let mut signal = 1;
+    while signal <= LAST_SIGNAL {
+        // Ignoring drops what came in while the process was still in its parent's group.
+        sys::set_action(signal, libc::SIG_IGN);
+        sys::set_action(signal, libc::SIG_DFL);
+        signal += 1;
+    }
+    if let Err(errno) = put_stdio(pipes) {
+        program.failure.set(Step::Stdio, errno);
+        sys::exit(127);
+    }
+    sys::close_all(3, i32::MAX);
+    sys::set_mask(0);
+    // SAFETY: `program` is whole.
+    let errno = unsafe { sys::exec(program.path, program.argv, program.envp) };
+    program.failure.set(Step::Exec, errno);
+    sys::exit(127)
+}
+
+fn put_stdio([stdin, stdout, stderr]: [i32; 3]) -> sys::Answer<()> {
+    // Out of the way first: the host may have had 0 to 2 closed, and the pipes may be there.
+    let (stdin, stdout, stderr) = (sys::dup_above(stdin, 3)?, sys::dup_above(stdout, 3)?, sys::dup_above(stderr, 3)?);
+    sys::dup_to(stdin, 0)?;
+    sys::dup_to(stdout, 1)?;
+    sys::dup_to(stderr, 2)?;
+    Ok(())
+}

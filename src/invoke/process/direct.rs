@@ -1,0 +1,162 @@
+//! Without a nanny: the host is the plugin's parent. For where `clone` refuses, and for valgrind, which cannot follow
+//! a process that shares memory.
+//!
+//! The host then sees a SIGCHLD, and its own `wait` may take the plugin's status; the kernel remembers it from Linux
+//! 6.15 on, before that it is lost, and a lost status is an error.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::time::Duration;
+
+use super::arena::{Arena, Sharing};
+use super::child::{Program, become_plugin};
+use super::nanny::{leave, sweep};
+use super::run::{Child, News, PATIENCE, PluginEnds, Refusal, Request, Status, refused, wait_readable};
+use super::sys;
+
+/// A plugin that is a child of the host. Dropping it ends the plugin's group.
+pub(super) struct Direct {
+    pid: i32,
+    pidfd: OwnedFd,
+    /// Keeps `program`.
+    _arena: Arena,
+    program: NonNull<Program>,
+    reported: bool,
+}
+
+impl Direct {
+    /// Starts the plugin.
+    pub(super) fn start(request: &Request<'_>, ends: &PluginEnds) -> Result<Self, Refusal> {
+        sweep();
+        // Shared with the child, which leaves its failure there.
+        let arena = Arena::new(request.path, request.env, 0, Sharing::WithForks);
+        let mut arena = arena.map_err(|error| refused("mmap", &error))?;
+        let full = || refused("mmap", &std::io::Error::from_raw_os_error(libc::ENOMEM));
+        let program = arena.put_program(request.path, request.env).ok_or_else(full)?;
+        let program = arena.put(program).ok_or_else(full)?;
+        let stdio = [ends.stdin.as_raw_fd(), ends.stdout.as_raw_fd(), ends.stderr.as_raw_fd()];
+        let mask = sys::set_mask(u64::MAX);
+        let forked = fork();
+        if matches!(forked, Ok((0, _))) {
+            // SAFETY: this is the child, with its own table; the program is in the arena.
+            unsafe { become_plugin(program.as_ref(), stdio, 0) }
+        }
+        sys::set_mask(mask);
+        let (pid, pidfd) = forked.map_err(|(call, errno)| refused(call, &std::io::Error::from_raw_os_error(errno)))?;
+        // The child does it too; whoever comes first. After exec it is refused, and done.
+        let _ = sys::lead_group(pid);
+        // SAFETY: the kernel just gave it to us.
+        let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+        Ok(Self { pid, pidfd, _arena: arena, program, reported: false })
+    }
+
+    fn signal(&self, signal: i32) {
+        // The second way only where the kernel lacks the first: once another thread has waited for the plugin, its
+        // number could be somebody else's.
+        if let Err(libc::EINVAL | libc::ENOSYS | libc::EPERM) = sys::kill_group(self.pidfd.as_raw_fd(), signal) {
+            let _ = sys::kill(-self.pid, signal);
+        }
+    }
+
+    fn ending(&self) -> News {
+        // SAFETY: it is in the arena, which this value owns; nobody writes but to atomics.
+        if let Some(failure) = unsafe { self.program.as_ref() }.failure.get() {
+            return News::NotStarted(failure);
+        }
+        match sys::wait_id(libc::P_PIDFD, self.pidfd.as_raw_fd(), libc::WNOWAIT | libc::WNOHANG) {
+            Ok(Some(ending)) => News::Exited(Status::of(ending)),
+            _ => remembered_status(self.pidfd.as_fd()).map_or(News::Lost, News::Exited),
+        }
+    }
+}
+
+/// Child and pidfd, or what failed. In the child: 0.
+fn fork() -> Result<(i32, i32), (&'static str, i32)> {
+    let mut pidfd = -1;
+    // SAFETY: the child goes straight to `become_plugin`, which makes system calls only.
+    match unsafe { sys::fork(&mut pidfd) } {
+        Ok(pid) => return Ok((pid, pidfd)),
+        // valgrind knows libc's fork alone.
+        Err(libc::EINVAL | libc::EPERM | libc::ENOSYS) => {}
+        Err(errno) => return Err(("clone", errno)),
+    }
+    // SAFETY: as above.
+    let pid = unsafe { libc::fork() };
+    match pid {
+        0 => Ok((0, -1)),
+        1.. => match sys::pidfd_open(pid) {
+            Ok(pidfd) => Ok((pid, pidfd)),
+            Err(errno) => {
+                let _ = sys::kill(pid, libc::SIGKILL);
+                let _ = sys::reap(pid, 0);
+                Err(("pidfd_open", errno))
+            }
+        },
+        _ => Err(("fork", std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EAGAIN))),
+    }
+}
+
+impl Child for Direct {
+    fn fds(&self) -> (BorrowedFd<'_>, Option<BorrowedFd<'_>>) {
+        (self.pidfd.as_fd(), None)
+    }
+
+    fn news(&mut self) -> Option<News> {
+        if self.reported || !wait_readable(self.pidfd.as_fd(), Duration::ZERO) {
+            return None;
+        }
+        self.reported = true;
+        Some(self.ending())
+    }
+
+    fn terminate(&mut self) {
+        self.signal(libc::SIGTERM);
+    }
+}
+
+impl Drop for Direct {
+    fn drop(&mut self) {
+        self.signal(libc::SIGKILL);
+        if wait_readable(self.pidfd.as_fd(), PATIENCE) {
+            let _ = sys::wait_id(libc::P_PIDFD, self.pidfd.as_raw_fd(), libc::WNOHANG);
+        } else {
+            // The mapping can go: the child has its own reference to the shared pages.
+            leave(self.pidfd.try_clone().ok(), None);
+        }
+    }
+}
+
+/// `struct pidfd_info` of linux/pidfd.h in its first size; later kernels take that too.
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup_id: u64,
+    /// pid, tgid, ppid, and the eight user and group ids.
+    ids: [u32; 11],
+    exit_code: i32,
+}
+
+/// `PIDFD_INFO_EXIT`.
+const INFO_EXIT: u64 = 1 << 3;
+
+/// `PIDFD_GET_INFO`: `_IOWR(0xff, 11, struct pidfd_info)` with the size that is used here.
+const GET_INFO: u32 = (3 << 30) | (64 << 16) | (0xff << 8) | 0x0b;
+const _: () = assert!(size_of::<PidfdInfo>() == 64);
+
+/// The status of a child that somebody else has waited for, as the kernel remembers it.
+fn remembered_status(pidfd: BorrowedFd<'_>) -> Option<Status> {
+    // The other's wait may be about to end: the status is there a moment after the child is not.
+    for attempt in 0..10u64 {
+        let mut info = PidfdInfo { mask: INFO_EXIT, ..PidfdInfo::default() };
+        // SAFETY: the request's number has the struct's size in it, and the kernel writes no more than that.
+        let done = unsafe { sys::ioctl(pidfd.as_raw_fd(), GET_INFO, (&raw mut info).cast()) };
+        match done {
+            Ok(_) if info.mask & INFO_EXIT != 0 => return Some(Status::of_wait(info.exit_code)),
+            Ok(_) | Err(libc::ESRCH) => {}
+            Err(_) => return None,
+        }
+        std::thread::sleep(Duration::from_millis(1 << attempt.min(6)));
+    }
+    None
+}

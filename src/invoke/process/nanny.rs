@@ -1,0 +1,418 @@
+//! The nanny: a process between host and plugin, so that the host gets no SIGCHLD, has no child that its `wait` could
+//! see or lose, and leaves no plugin behind when it is killed.
+//!
+//! It shares the host's memory (which makes it cheap, however big the host is), never executes anything, and runs on a
+//! stack in an [`Arena`]. What it does is in the functions below [`nanny`]; they keep to the rules of [`sys`].
+
+use std::ffi::c_void;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use super::arena::{Arena, Sharing};
+use super::child::{Program, Step, become_plugin};
+use super::run::{Child, News, PATIENCE, PluginEnds, Refusal, Request, Status, high, refused, wait_readable};
+use super::sys;
+
+/// How the nanny gets a descriptor table without the host's descriptors in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Table {
+    /// It starts in the host's own table, leaves it for an empty one, and fetches what it needs: the cost does not grow
+    /// with the host's number of descriptors. Needs ptrace rights on the host.
+    Fetched,
+    /// It starts with a copy, and closes all but what it needs.
+    Copied,
+}
+
+/// The host's message that asks for TERM to the group; any other, or none any more, asks for the end.
+const TERMINATE: u8 = 1;
+const FINISH: u8 = 2;
+/// The nanny's message that the plugin runs. Others are `si_code` and `si_status` of its end, and never zero.
+const STARTED: u64 = 0;
+
+/// What nanny and host share. Written by the host before the clone; after that, only the atomics change.
+struct Job {
+    program: Program,
+    table: Table,
+    host_pid: i32,
+    /// The host's numbers.
+    fds: Fds,
+    lock_offset: i64,
+    plugin_stack: *mut u8,
+    /// Set before the host closes any of `fds`, so that a late nanny starts nothing with a number's next owner.
+    abandoned: AtomicBool,
+}
+
+/// Descriptors of the nanny; -1 is none.
+#[derive(Clone, Copy)]
+struct Fds {
+    control: i32,
+    host: i32,
+    stdin: i32,
+    stdout: i32,
+    stderr: i32,
+    lock: i32,
+}
+
+/// A running nanny, seen from the host. Dropping it ends the plugin's group and the nanny.
+pub(super) struct Nanny {
+    control: OwnedFd,
+    pidfd: OwnedFd,
+    arena: Option<Arena>,
+    job: NonNull<Job>,
+    /// What the nanny fetches from the host's table, kept until it has.
+    ends: Option<(PluginEnds, [Option<OwnedFd>; 2])>,
+    control_over: bool,
+    /// Something was heard of the plugin, so nobody is between clone and exec any more.
+    heard: bool,
+}
+
+impl Nanny {
+    /// Starts a nanny that starts the plugin.
+    pub(super) fn start(table: Table, request: &Request<'_>, ends: PluginEnds) -> Result<Self, Refusal> {
+        sweep();
+        let arena = Arena::new(request.path, request.env, size_of::<Job>(), Sharing::Private);
+        let mut arena = arena.map_err(|error| refused("mmap", &error))?;
+        let (control, nanny_control) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .map_err(|error| refused("socketpair", &error.into()))?;
+        let (control, nanny_control) = (high(control)?, high(nanny_control)?);
+        let host_pid = sys::getpid();
+        let host = match table {
+            Table::Fetched => None,
+            Table::Copied => {
+                let fd = sys::pidfd_open(host_pid)
+                    .map_err(|errno| refused("pidfd_open", &std::io::Error::from_raw_os_error(errno)))?;
+                // SAFETY: the kernel just gave it to us.
+                Some(unsafe { OwnedFd::from_raw_fd(fd) })
+            }
+        };
+        let [nanny_stack, plugin_stack] = arena.stacks();
+        let full = || refused("mmap", &std::io::Error::from_raw_os_error(libc::ENOMEM));
+        let job = Job {
+            program: arena.put_program(request.path, request.env).ok_or_else(full)?,
+            table,
+            host_pid,
+            fds: Fds {
+                control: nanny_control.as_raw_fd(),
+                host: host.as_ref().map_or(-1, AsRawFd::as_raw_fd),
+                stdin: ends.stdin.as_raw_fd(),
+                stdout: ends.stdout.as_raw_fd(),
+                stderr: ends.stderr.as_raw_fd(),
+                lock: request.lock.map_or(-1, |lock| lock.file.as_raw_fd()),
+            },
+            lock_offset: request.lock.map_or(0, |lock| lock.offset),
+            plugin_stack,
+            abandoned: AtomicBool::new(false),
+        };
+        let job = arena.put(job).ok_or_else(full)?;
+        let shared_table = if table == Table::Fetched { libc::CLONE_FILES } else { 0 };
+        let flags = libc::CLONE_VM | libc::CLONE_PIDFD | shared_table;
+        let mut pidfd = -1;
+        // A signal that reached the nanny would run the host's handler, in the host's memory, beside the host.
+        let mask = sys::set_mask(u64::MAX);
+        // SAFETY: stack and job are in the arena, which is kept until the nanny is gone; `nanny` keeps to the rules.
+        // CLONE_SIGHAND is not among the flags: its dispositions are its own.
+        let cloned = unsafe {
+            sys::clone_onto(flags, nanny_stack, &raw mut pidfd, nanny, job.as_ptr().cast_const().cast::<c_void>())
+        };
+        sys::set_mask(mask);
+        match cloned {
+            Ok(_) => {}
+            Err(libc::EINVAL | libc::EPERM | libc::ENOSYS) => return Err(Refusal::NoNanny),
+            Err(errno) => return Err(refused("clone", &std::io::Error::from_raw_os_error(errno))),
+        }
+        // SAFETY: the kernel just gave it to us.
+        let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+        let ends = Some((ends, [Some(nanny_control), host]));
+        Ok(Self { control, pidfd, arena: Some(arena), job, ends, control_over: false, heard: false })
+    }
+
+    fn job(&self) -> &Job {
+        // SAFETY: it is in the arena, which lives until this value's drop; nobody writes but to atomics.
+        unsafe { self.job.as_ref() }
+    }
+
+    fn say(&self, order: u8) {
+        // A nanny that is gone needs no order.
+        let _ = sys::send(self.control.as_raw_fd(), &[order]);
+    }
+
+    fn receive(&mut self) -> Option<News> {
+        let mut message = [0; 8];
+        match sys::receive(self.control.as_raw_fd(), &mut message) {
+            Ok(8) => {}
+            Ok(_) => {
+                self.control_over = true;
+                return None;
+            }
+            Err(_) => return None,
+        }
+        self.heard = true;
+        match u64::from_ne_bytes(message) {
+            STARTED => {
+                self.ends = None;
+                Some(News::Started)
+            }
+            ending => Some(News::Exited(Status::of((high_half(ending), low_half(ending))))),
+        }
+    }
+}
+
+impl Child for Nanny {
+    fn fds(&self) -> (BorrowedFd<'_>, Option<BorrowedFd<'_>>) {
+        (self.pidfd.as_fd(), (!self.control_over).then(|| self.control.as_fd()))
+    }
+
+    fn news(&mut self) -> Option<News> {
+        if let Some(news) = self.receive() {
+            return Some(news);
+        }
+        if !wait_readable(self.pidfd.as_fd(), std::time::Duration::ZERO) {
+            return None;
+        }
+        // It may have spoken just before it went.
+        self.receive().or_else(|| {
+            let failure = self.job().program.failure.get();
+            self.heard |= failure.is_some();
+            Some(failure.map_or(News::Lost, News::NotStarted))
+        })
+    }
+
+    fn terminate(&mut self) {
+        self.say(TERMINATE);
+    }
+}
+
+impl Drop for Nanny {
+    fn drop(&mut self) {
+        if self.ends.is_some() {
+            self.job().abandoned.store(true, Ordering::SeqCst);
+        }
+        self.say(FINISH);
+        let Some(arena) = self.arena.take() else { return };
+        let gone = wait_readable(self.pidfd.as_fd(), PATIENCE) && reap(&self.pidfd);
+        // The nanny of a plugin that hangs in the kernel stays to reap it, and its stack with it.
+        let pidfd = if gone { None } else { self.pidfd.try_clone().ok() };
+        match (gone, self.heard) {
+            // A nanny that somebody killed may have left a plugin on the second stack, on its way to exec.
+            (true, false) => std::mem::forget(arena),
+            (true, true) => drop(arena),
+            (false, _) => leave(pidfd, Some(arena)),
+        }
+    }
+}
+
+/// Collects a child that has ended; where somebody else did (`__WALL`), it is as well.
+fn reap(pidfd: &OwnedFd) -> bool {
+    !matches!(sys::wait_id(libc::P_PIDFD, pidfd.as_raw_fd(), libc::WNOHANG), Ok(None))
+}
+
+/// Children that were left behind because what they wait for hangs in the kernel, and what they still use.
+///
+/// Held for a few system calls that do not block, and by nobody who holds another lock.
+static LEFT: Mutex<Vec<(OwnedFd, Option<Arena>)>> = Mutex::new(Vec::new());
+
+/// Leaves a child to itself, until a later [`sweep`] finds that it has ended.
+pub(super) fn leave(pidfd: Option<OwnedFd>, arena: Option<Arena>) {
+    match pidfd {
+        Some(pidfd) => LEFT.lock().unwrap_or_else(PoisonError::into_inner).push((pidfd, arena)),
+        None => std::mem::forget(arena),
+    }
+}
+
+/// Collects what was left behind and has ended since.
+pub(super) fn sweep() {
+    let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
+    left.retain(|(pidfd, _)| !(wait_readable(pidfd.as_fd(), std::time::Duration::ZERO) && reap(pidfd)));
+}
+
+fn high_half(word: u64) -> i32 {
+    i32::from_ne_bytes(u32::to_ne_bytes(u32::try_from(word >> 32).unwrap_or(0)))
+}
+
+fn low_half(word: u64) -> i32 {
+    i32::from_ne_bytes(u32::to_ne_bytes(u32::try_from(word & u64::from(u32::MAX)).unwrap_or(0)))
+}
+
+// ---- From here on: the nanny's own side. System calls only; see `sys`. ----
+
+/// What the nanny hands to the process that becomes the plugin. On its stack: it sleeps until that has executed.
+struct Birth {
+    job: *const Job,
+    stdio: [i32; 3],
+    nanny_pid: i32,
+}
+
+unsafe extern "C" fn nanny(argument: *const c_void) -> ! {
+    // SAFETY: the host put the job there, aligned, and keeps it until this process is gone.
+    let job = unsafe { &*argument.cast::<Job>() };
+    // Out of the host's group: what kills that with SIGKILL must leave somebody to end the plugin.
+    let _ = sys::lead_group(0);
+    // Orphans of the plugin's group come here, so that waiting sees the last of them.
+    let _ = sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1);
+    // Where the host ignores SIGCHLD, the plugin's status would be lost.
+    sys::set_action(libc::SIGCHLD, libc::SIG_DFL);
+    let fds = match own_table(job) {
+        Ok(fds) => fds,
+        Err(errno) => {
+            job.program.failure.set(Step::Table, errno);
+            sys::exit(0);
+        }
+    };
+    if job.abandoned.load(Ordering::SeqCst) || is_readable(fds.host) {
+        sys::exit(0);
+    }
+    let birth = Birth { job, stdio: [fds.stdin, fds.stdout, fds.stderr], nanny_pid: sys::getpid() };
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let mut pidfd = -1;
+    // SAFETY: the second stack is nobody else's; `birth` and `pidfd` outlast the child's way to exec (CLONE_VFORK).
+    let born = unsafe {
+        sys::clone_onto(flags, job.plugin_stack, &raw mut pidfd, plugin, (&raw const birth).cast::<c_void>())
+    };
+    let pid = match born {
+        Ok(pid) => pid,
+        Err(errno) => {
+            job.program.failure.set(Step::Clone, errno);
+            sys::exit(0);
+        }
+    };
+    // Or the host would never see the end of the plugin's output.
+    sys::close(fds.stdin);
+    sys::close(fds.stdout);
+    sys::close(fds.stderr);
+    if job.program.failure.get().is_some() {
+        let _ = sys::reap(pid, 0);
+        sys::exit(0);
+    }
+    let _ = sys::send(fds.control, &STARTED.to_ne_bytes());
+    watch(fds, pid, pidfd);
+    if is_over(fds.control) && !is_readable(fds.host) {
+        // The host lives and has given this plugin up: its lock is its own business again.
+        sys::close(fds.lock);
+    }
+    end_group(pid);
+    if fds.lock >= 0 && is_readable(fds.host) {
+        // Before exit: giving the host's memory back can take a second.
+        sys::unlock(fds.lock, job.lock_offset);
+    }
+    sys::exit(0)
+}
+
+unsafe extern "C" fn plugin(argument: *const c_void) -> ! {
+    // SAFETY: the nanny's stack, as long as it sleeps in clone; the job as long as the nanny.
+    unsafe {
+        let birth = &*argument.cast::<Birth>();
+        become_plugin(&(*birth.job).program, birth.stdio, birth.nanny_pid)
+    }
+}
+
+fn own_table(job: &Job) -> sys::Answer<Fds> {
+    const UNSHARE: u32 = 1 << 1;
+    let fds = job.fds;
+    if job.table == Table::Copied {
+        close_others(&[fds.control, fds.host, fds.stdin, fds.stdout, fds.stderr, fds.lock]);
+        return Ok(fds);
+    }
+    sys::close_range(0, i32::MAX, UNSHARE)?;
+    let host = sys::pidfd_open(job.host_pid)?;
+    // The number may be another's: in another pid namespace, or when the host has just gone.
+    if sys::getppid() != job.host_pid {
+        return Err(libc::ESRCH);
+    }
+    Ok(Fds {
+        host,
+        control: sys::pidfd_getfd(host, fds.control)?,
+        stdin: sys::pidfd_getfd(host, fds.stdin)?,
+        stdout: sys::pidfd_getfd(host, fds.stdout)?,
+        stderr: sys::pidfd_getfd(host, fds.stderr)?,
+        lock: if fds.lock < 0 { -1 } else { sys::pidfd_getfd(host, fds.lock)? },
+    })
+}
+
+fn close_others(kept: &[i32]) {
+    let mut from = 0;
+    loop {
+        let mut next = i32::MAX;
+        for &fd in kept {
+            if fd >= from && fd < next {
+                next = fd;
+            }
+        }
+        if next == i32::MAX {
+            break;
+        }
+        sys::close_all(from, next.wrapping_sub(1));
+        from = next.wrapping_add(1);
+    }
+    sys::close_all(from, i32::MAX);
+}
+
+const fn watched(fd: i32) -> libc::pollfd {
+    libc::pollfd { fd, events: libc::POLLIN, revents: 0 }
+}
+
+const AT_ONCE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+
+fn is_readable(fd: i32) -> bool {
+    matches!(sys::poll(&mut [watched(fd)], Some(AT_ONCE)), Ok(1))
+}
+
+fn is_over(control: i32) -> bool {
+    let mut polled = [watched(control)];
+    let _ = sys::poll(&mut polled, Some(AT_ONCE));
+    let [control] = polled;
+    control.revents & libc::POLLHUP != 0
+}
+
+/// Reports the plugin's end and obeys, until the host says that it is enough, or is gone.
+fn watch(fds: Fds, pid: i32, pidfd: i32) {
+    let mut reported = false;
+    loop {
+        let mut polled = [watched(fds.control), watched(fds.host), watched(if reported { -1 } else { pidfd })];
+        if sys::poll(&mut polled, None).is_err() {
+            continue;
+        }
+        let [control, host, plugin] = polled;
+        if plugin.revents != 0 {
+            reported = true;
+            // Not reaped yet: as long as the zombie is there, its number is no other group's.
+            if let Ok(Some((code, status))) = sys::wait_id(libc::P_PID, pid, libc::WNOWAIT) {
+                let ending = (u64::from(code.cast_unsigned()) << 32) | u64::from(status.cast_unsigned());
+                let _ = sys::send(fds.control, &ending.to_ne_bytes());
+            }
+        }
+        if host.revents != 0 {
+            return;
+        }
+        if control.revents != 0 {
+            let mut order = [0];
+            match sys::receive(fds.control, &mut order) {
+                Ok(1) if order == [TERMINATE] => {
+                    let _ = sys::kill(pid.wrapping_neg(), libc::SIGTERM);
+                }
+                Err(libc::EAGAIN | libc::EINTR) => {}
+                _ => return,
+            }
+        }
+    }
+}
+
+/// Kills the plugin's group and waits for all of it.
+fn end_group(pid: i32) {
+    let group = pid.wrapping_neg();
+    let _ = sys::kill(group, libc::SIGKILL);
+    // The leader itself, in case that it went over to another group.
+    let _ = sys::kill(pid, libc::SIGKILL);
+    wait_all(group);
+    wait_all(pid);
+    // Daemons that left the group and ended meanwhile would be the host's zombies next, where the host is a reaper.
+    while matches!(sys::reap(-1, libc::WNOHANG), Ok(1..)) {}
+}
+
+fn wait_all(pid: i32) {
+    while matches!(sys::reap(pid, 0), Ok(_) | Err(libc::EINTR)) {}
+}

@@ -1,0 +1,383 @@
+//! One run of a plugin, whichever engine started it: feeds it, reads it, watches the clock and the cancel token.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::child::Failure;
+pub(super) use super::outcome::Status;
+use super::stderr::Stderr;
+use crate::call::{Call, HeldLock};
+use crate::error::{Error, ErrorClass, Result};
+
+/// How long the end of a killed group is waited for, before it is left to itself.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long output may be quiet after the plugin's end while somebody still holds it open, and how long that is borne.
+const LINGER: Duration = Duration::from_millis(100);
+const LINGER_IN_ALL: Duration = Duration::from_secs(1);
+
+/// What an engine starts.
+#[derive(Clone, Copy)]
+pub(super) struct Request<'a> {
+    pub(super) path: &'a CStr,
+    pub(super) env: &'a [CString],
+    pub(super) lock: Option<&'a HeldLock>,
+}
+
+/// Why an engine did not start anything.
+pub(super) enum Refusal {
+    /// The system does not allow nannies.
+    NoNanny,
+    Failed(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// The refusal for a system call that failed: `E_IO` naming it.
+pub(super) fn refused(call: &str, error: &io::Error) -> Refusal {
+    Refusal::Failed(Error::os(ErrorClass::Io, format_args!("cannot start a plugin: {call}"), error))
+}
+
+/// What is heard of a started plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    Started,
+    Exited(Status),
+    NotStarted(Failure),
+    /// It is gone, and nobody knows how it ended.
+    Lost,
+}
+
+/// A plugin, started by one of the engines. Dropping it kills its process group, and waits for that up to [`PATIENCE`].
+pub(super) trait Child {
+    /// One of them is readable when there is news.
+    fn fds(&self) -> (BorrowedFd<'_>, Option<BorrowedFd<'_>>);
+    /// The next news, without waiting for it.
+    fn news(&mut self) -> Option<News>;
+    /// TERM to the group.
+    fn terminate(&mut self);
+}
+
+/// The host's ends of the plugin's pipes, which do not block.
+pub(super) struct HostEnds {
+    stdin: Option<OwnedFd>,
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+}
+
+/// The plugin's ends.
+pub(super) struct PluginEnds {
+    pub(super) stdin: OwnedFd,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+}
+
+/// The three pipes. Pipes, not sockets: a plugin may open /dev/stdin.
+pub(super) fn pipes() -> Result<(HostEnds, PluginEnds)> {
+    let failed =
+        |call: &str, error: io::Error| Error::os(ErrorClass::Io, format_args!("cannot start a plugin: {call}"), &error);
+    let pipe = || {
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed("pipe2", error.into()))?;
+        Ok::<_, Error>((high(read)?, high(write)?))
+    };
+    let ((stdin, ours_in), (ours_out, stdout), (ours_err, stderr)) = (pipe()?, pipe()?, pipe()?);
+    for end in [&ours_in, &ours_out, &ours_err] {
+        rustix::io::ioctl_fionbio(end, true).map_err(|error| failed("ioctl", error.into()))?;
+    }
+    let host = HostEnds { stdin: Some(ours_in), stdout: Some(ours_out), stderr: Some(ours_err) };
+    Ok((host, PluginEnds { stdin, stdout, stderr }))
+}
+
+/// Moves a descriptor above 2: a host with those closed must not print into a plugin's standard input.
+pub(super) fn high(fd: OwnedFd) -> Result<OwnedFd> {
+    if fd.as_raw_fd() > 2 {
+        return Ok(fd);
+    }
+    rustix::io::fcntl_dupfd_cloexec(&fd, 3)
+        .map_err(|error| Error::os(ErrorClass::Io, "cannot start a plugin: fcntl", &error.into()))
+}
+
+/// Whether `fd` becomes readable within `limit`.
+pub(super) fn wait_readable(fd: BorrowedFd<'_>, limit: Duration) -> bool {
+    let end = Instant::now() + limit;
+    loop {
+        let left = timespec(end.saturating_duration_since(Instant::now()));
+        match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&left)) {
+            Ok(ready) => return ready > 0,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+pub(super) fn timespec(limit: Duration) -> Timespec {
+    Timespec::try_from(limit).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 })
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Exited(Status),
+    NotStarted(Failure),
+    Lost,
+    Stopped(Stop),
+}
+
+/// Why the plugin was stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    Timeout,
+    Cancelled,
+    TooMuchOutput,
+}
+
+/// The limits of a run.
+#[derive(Clone, Copy)]
+pub(super) struct Limits<'a> {
+    pub(super) call: &'a Call,
+    pub(super) kill_grace: Duration,
+    pub(super) max_output: usize,
+}
+
+/// A run in progress.
+pub(super) struct Run<'a> {
+    limits: Limits<'a>,
+    input: &'a [u8],
+    ends: HostEnds,
+    stderr: Stderr<'a>,
+    stdout: Vec<u8>,
+    stop: Option<Stop>,
+    /// When a stopped plugin is killed, or when a plugin that exited is not listened to any longer.
+    stop_at: Option<Instant>,
+    listen_until: Option<Instant>,
+    status: Option<Status>,
+}
+
+/// What a poll entry stands for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Stdin,
+    Stdout,
+    Stderr,
+    Child,
+    Cancel,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(limits: Limits<'a>, ends: HostEnds, input: &'a [u8], stderr: Stderr<'a>) -> Self {
+        Self {
+            limits,
+            input,
+            ends,
+            stderr,
+            stdout: Vec::new(),
+            stop: None,
+            stop_at: None,
+            listen_until: None,
+            status: None,
+        }
+    }
+
+    /// Stays with the plugin to its end, or to where it has to be killed. Answers standard output and the end of
+    /// standard error too.
+    pub(super) fn attend(mut self, child: &mut dyn Child) -> Result<(End, Vec<u8>, Vec<u8>)> {
+        let end = self.wait(child)?;
+        Ok((end, self.stdout, self.stderr.finish()))
+    }
+
+    fn wait(&mut self, child: &mut dyn Child) -> Result<End> {
+        let call = self.limits.call;
+        let cancel = call.cancel.fd()?;
+        loop {
+            // After taking the descriptor: a cancellation before that wrote nothing.
+            self.check_limits(child);
+            if let Some(end) = self.end() {
+                return Ok(end);
+            }
+            for source in self.sleep(child, cancel)? {
+                match source {
+                    Source::Stdin => self.feed(),
+                    Source::Stdout => self.read_stdout(),
+                    Source::Stderr => self.read_stderr(),
+                    Source::Cancel => {}
+                    Source::Child => {
+                        while let Some(news) = child.news() {
+                            match news {
+                                News::Started => {}
+                                News::NotStarted(failure) => return Ok(End::NotStarted(failure)),
+                                News::Lost => return Ok(End::Lost),
+                                News::Exited(status) => {
+                                    self.exited(status);
+                                    break;
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn exited(&mut self, status: Status) {
+        self.status = Some(status);
+        // Who still holds it does not get what was meant for the plugin.
+        self.ends.stdin = None;
+        let now = Instant::now();
+        self.listen_until = Some(now + LINGER_IN_ALL);
+        self.stop_at = Some(now + LINGER);
+    }
+
+    fn check_limits(&mut self, child: &mut dyn Child) {
+        if self.stop.is_some() || self.status.is_some() {
+            return;
+        }
+        let call = self.limits.call;
+        let stop = if call.cancel.is_cancelled() {
+            Stop::Cancelled
+        } else if call.remaining().is_some_and(|left| left.is_zero()) {
+            Stop::Timeout
+        } else {
+            return;
+        };
+        self.stop = Some(stop);
+        self.stop_at = Instant::now().checked_add(self.limits.kill_grace);
+        child.terminate();
+    }
+
+    fn end(&self) -> Option<End> {
+        let over = |at: Option<Instant>| at.is_some_and(|at| at <= Instant::now());
+        if let Some(stop) = self.stop {
+            let done = stop == Stop::TooMuchOutput || self.status.is_some() || over(self.stop_at);
+            return done.then_some(End::Stopped(stop));
+        }
+        let silent = self.ends.stdout.is_none() && self.ends.stderr.is_none();
+        let status = self.status?;
+        (silent || over(self.stop_at) || over(self.listen_until)).then_some(End::Exited(status))
+    }
+
+    /// Waits until something is ready or a limit passes.
+    fn sleep(&self, child: &dyn Child, cancel: BorrowedFd<'_>) -> Result<Vec<Source>> {
+        let mut sources = Vec::with_capacity(6);
+        let mut fds = Vec::with_capacity(6);
+        let (first, second) = child.fds();
+        // The plugin's news last: its output before its end.
+        for (source, fd, flags) in [
+            (Source::Cancel, (self.stop.is_none() && self.status.is_none()).then_some(cancel), PollFlags::IN),
+            (Source::Stdin, self.ends.stdin.as_ref().map(AsFd::as_fd), PollFlags::OUT),
+            (Source::Stdout, self.ends.stdout.as_ref().map(AsFd::as_fd), PollFlags::IN),
+            (Source::Stderr, self.ends.stderr.as_ref().map(AsFd::as_fd), PollFlags::IN),
+            (Source::Child, self.status.is_none().then_some(first), PollFlags::IN),
+            (Source::Child, second.filter(|_| self.status.is_none()), PollFlags::IN),
+        ] {
+            if let Some(fd) = fd {
+                sources.push(source);
+                fds.push(PollFd::from_borrowed_fd(fd, flags));
+            }
+        }
+        let limit = self.next_limit().map(|at| timespec(at.saturating_duration_since(Instant::now())));
+        match poll(&mut fds, limit.as_ref()) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(Vec::new()),
+            Err(error) => return Err(Error::os(ErrorClass::Io, "cannot wait for a plugin: poll", &error.into())),
+        }
+        let ready = sources.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
+        let mut ready: Vec<_> = ready.map(|(source, _)| *source).collect();
+        ready.dedup();
+        Ok(ready)
+    }
+
+    fn next_limit(&self) -> Option<Instant> {
+        let deadline = self.limits.call.deadline.filter(|_| self.stop.is_none() && self.status.is_none());
+        [deadline, self.stop_at, self.listen_until].into_iter().flatten().min()
+    }
+
+    fn feed(&mut self) {
+        let Some(stdin) = &self.ends.stdin else { return };
+        match write_quietly(stdin, self.input) {
+            Ok(written) => self.input = self.input.get(written..).unwrap_or_default(),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return,
+            // EPIPE: a plugin need not read all of it.
+            Err(_) => self.input = &[],
+        }
+        if self.input.is_empty() {
+            self.ends.stdin = None;
+        }
+    }
+
+    fn read_stdout(&mut self) {
+        let chunk = read(&mut self.ends.stdout);
+        self.heard(chunk.len());
+        if self.stop.is_none() && self.stdout.len() + chunk.len() > self.limits.max_output {
+            self.stop = Some(Stop::TooMuchOutput);
+        }
+        if self.stop.is_none() {
+            self.stdout.extend_from_slice(&chunk);
+        }
+    }
+
+    fn read_stderr(&mut self) {
+        let chunk = read(&mut self.ends.stderr);
+        self.heard(chunk.len());
+        self.stderr.push(&chunk);
+    }
+
+    fn heard(&mut self, bytes: usize) {
+        if self.status.is_some() && self.stop.is_none() && bytes > 0 {
+            self.stop_at = Some(Instant::now() + LINGER);
+        }
+    }
+}
+
+/// What is there; at the end, `end` becomes `None`.
+fn read(end: &mut Option<OwnedFd>) -> Vec<u8> {
+    const CHUNK: usize = 64 << 10;
+    let Some(fd) = end else { return Vec::new() };
+    // On the heap: a caller's stack may be small.
+    let mut chunk = vec![0; CHUNK];
+    match rustix::io::read(&*fd, &mut chunk[..]) {
+        Ok(0) => *end = None,
+        Ok(length) => {
+            chunk.truncate(length);
+            return chunk;
+        }
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+        Err(_) => *end = None,
+    }
+    Vec::new()
+}
+
+/// Writes to a pipe without the host getting a SIGPIPE: blocked meanwhile, and taken back if the write raised one.
+///
+/// Not by setting the disposition, which belongs to the whole process.
+fn write_quietly(pipe: &OwnedFd, bytes: &[u8]) -> rustix::io::Result<usize> {
+    // SAFETY: sigset_t is plain data, which sigemptyset fills.
+    let (mut sigpipe, mut before, mut pending): (libc::sigset_t, libc::sigset_t, libc::sigset_t) =
+        unsafe { std::mem::zeroed() };
+    // SAFETY: all pointers are to live signal sets; only this thread's mask changes.
+    let was_pending = unsafe {
+        libc::sigemptyset(&raw mut sigpipe);
+        libc::sigaddset(&raw mut sigpipe, libc::SIGPIPE);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const sigpipe, &raw mut before);
+        libc::sigpending(&raw mut pending);
+        libc::sigismember(&raw const pending, libc::SIGPIPE) == 1
+    };
+    let written = rustix::io::write(pipe, bytes);
+    let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: as above. A SIGPIPE that was there before is the host's, and stays.
+    unsafe {
+        if written == Err(rustix::io::Errno::PIPE) && !was_pending {
+            libc::sigtimedwait(&raw const sigpipe, std::ptr::null_mut(), &raw const at_once);
+        }
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut());
+    }
+    written
+}

@@ -1,0 +1,387 @@
+//! The verbs over plugins that exist in memory only: what each is asked, in which order, and what comes of its answers.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::*;
+use crate::error::{Cause, Error, ErrorClass};
+use crate::store::Cached;
+
+/// Answers by type and command, and remembers what was asked.
+#[derive(Default)]
+struct FakeExec {
+    answers: HashMap<(&'static str, &'static str), Result<Value>>,
+    missing: Vec<&'static str>,
+    runs: Mutex<Vec<Run>>,
+}
+
+#[derive(Clone, Debug)]
+struct Run {
+    what: String,
+    env: HashMap<String, String>,
+    stdin: Value,
+}
+
+impl Exec for FakeExec {
+    fn find_in_path(&self, _: &Call, plugin_type: &str, dirs: &[PathBuf]) -> Result<PathBuf> {
+        if self.missing.contains(&plugin_type) {
+            let words = format!("failed to find plugin {plugin_type:?} in path [/bin/cni]");
+            return Err(Error::new(ErrorClass::PluginNotFound, words));
+        }
+        Ok(dirs[0].join(plugin_type))
+    }
+
+    fn exec_plugin(&self, _: &Call, path: &Path, stdin: &[u8], env: &[CString]) -> Result<Vec<u8>> {
+        let pairs = env.iter().filter_map(|pair| pair.to_str().unwrap().split_once('='));
+        let env: HashMap<_, _> = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let plugin = path.file_name().unwrap().to_str().unwrap();
+        let command = env["CNI_COMMAND"].clone();
+        let stdin = serde_json::from_slice(stdin).unwrap();
+        self.runs.lock().unwrap().push(Run { what: format!("{plugin} {command}"), env, stdin });
+        let answers = self.answers.iter();
+        let known = answers.into_iter().find(|((kind, verb), _)| *kind == plugin && *verb == command);
+        match known {
+            Some((_, answer)) => answer.clone().map(|value| value.to_string().into_bytes()),
+            None if command == "ADD" => {
+                Ok(json!({"cniVersion": "1.0.0", "interfaces": [{"name": plugin}]}).to_string().into())
+            }
+            None if command == "VERSION" => {
+                Ok(json!({"cniVersion": "1.1.0", "supportedVersions": version::ALL}).to_string().into())
+            }
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+use crate::version;
+
+struct Node {
+    dir: TempDir,
+    exec: Arc<FakeExec>,
+    cni: CniConfig,
+}
+
+fn node(exec: FakeExec) -> Node {
+    let dir = tempfile::tempdir().unwrap();
+    let exec = Arc::new(exec);
+    let cni = CniConfig {
+        path: vec!["/bin/cni".into(), "/opt".into()],
+        cache_dir: Some(dir.path().to_owned()),
+        durability: Durability::Atomic,
+        owner: None,
+        rollback: None,
+        exec: exec.clone(),
+        environ: Environ::new(Some(Vec::new()), Vec::new()).unwrap(),
+        observer: None,
+    };
+    Node { dir, exec, cni }
+}
+
+impl Node {
+    /// What ran since the last time, as "plugin COMMAND" with blanks between.
+    fn ran(&self) -> String {
+        let runs = std::mem::take(&mut *self.exec.runs.lock().unwrap());
+        runs.iter().map(|run| run.what.clone()).collect::<Vec<_>>().join(", ")
+    }
+
+    fn runs(&self) -> Vec<Run> {
+        self.exec.runs.lock().unwrap().clone()
+    }
+
+    fn cache_files(&self) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(self.dir.path().join("results")) else { return Vec::new() };
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}
+
+fn failing(code: u64, msg: &str) -> Result<Value> {
+    Err(Error::from_cause(Cause { code, msg: msg.to_owned(), details: String::new() }))
+}
+
+fn list(version: &str) -> NetworkConfigList {
+    let text = json!({"name": "net", "cniVersion": version, "plugins": [
+        {"type": "a", "keep": 1.50}, {"type": "b", "capabilities": {"ports": true}}, {"type": "c"}
+    ]});
+    NetworkConfigList::from_bytes(text.to_string().as_bytes()).unwrap()
+}
+
+fn rt() -> RuntimeConf {
+    RuntimeConf {
+        container_id: "c1".to_owned(),
+        netns: "/ns".to_owned(),
+        if_name: "eth0".to_owned(),
+        args: vec![("K".to_owned(), "V".to_owned()), ("L".to_owned(), "W".to_owned())],
+        capability_args: json!({"ports": [1], "other": 2}).as_object().unwrap().clone(),
+        cache_dir: None,
+    }
+}
+
+#[test]
+fn add_runs_every_plugin_in_order_and_caches_the_last_result() {
+    let node = node(FakeExec::default());
+    let result = node.cni.add_network_list(&Call::default(), &list("1.0.0"), &rt()).unwrap();
+    assert_eq!(result.to_value(), json!({"cniVersion": "1.0.0", "interfaces": [{"name": "c"}]}));
+    let runs = node.runs();
+    assert_eq!(node.ran(), "a ADD, b ADD, c ADD");
+    let env = [
+        ("CNI_COMMAND", "ADD"),
+        ("CNI_CONTAINERID", "c1"),
+        ("CNI_NETNS", "/ns"),
+        ("CNI_IFNAME", "eth0"),
+        ("CNI_ARGS", "K=V;L=W"),
+        ("CNI_PATH", "/bin/cni:/opt"),
+    ];
+    assert_eq!(runs[1].env, env.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+    assert_eq!(runs[0].stdin.to_string(), r#"{"cniVersion":"1.0.0","keep":1.50,"name":"net","type":"a"}"#);
+    assert_eq!(
+        runs[1].stdin,
+        json!({"cniVersion": "1.0.0", "name": "net", "type": "b", "capabilities": {"ports": true},
+               "runtimeConfig": {"ports": [1]}, "prevResult": {"cniVersion": "1.0.0", "interfaces": [{"name": "a"}]}})
+    );
+    assert_eq!(node.cache_files(), ["net-c1-eth0"]);
+    let cached = node.cni.get_network_list_cached_result(&list("0.4.0"), &rt()).unwrap().unwrap();
+    assert_eq!(cached.version(), "0.4.0");
+    let attachments = node.cni.get_cached_attachments(None).unwrap();
+    assert_eq!((attachments.len(), &attachments[0].config), (1, &list("1.0.0").bytes));
+}
+
+#[test]
+fn a_failing_add_stops_there_and_leaves_what_was_made_as_libcni_does() {
+    let answers = HashMap::from([(("b", "ADD"), failing(11, "busy"))]);
+    let node = node(FakeExec { answers, ..FakeExec::default() });
+    let error = node.cni.add_network_list(&Call::default(), &list("1.0.0"), &rt()).unwrap_err();
+    assert_eq!(error.to_string(), "plugin type=\"b\" failed (add): busy");
+    assert_eq!((error.class(), error.code()), (ErrorClass::Retry, 11));
+    let object = error.to_json();
+    for (key, value) in
+        [("plugin", "b"), ("command", "ADD"), ("network", "net"), ("ifName", "eth0"), ("cniVersion", "1.0.0")]
+    {
+        assert_eq!(object[key], value);
+    }
+    assert_eq!((node.ran().as_str(), node.cache_files().len()), ("a ADD, b ADD", 0));
+    assert!(error.rollback().is_none());
+}
+
+#[test]
+fn a_failed_add_is_undone_in_reverse_past_every_error() {
+    for (name, exec, words, ran, errors) in [
+        (
+            "the failing plugin is undone too",
+            FakeExec { answers: HashMap::from([(("b", "ADD"), failing(999, "no"))]), ..FakeExec::default() },
+            "plugin type=\"b\" failed (add): no",
+            "a ADD, b ADD, b DEL, a DEL",
+            0,
+        ),
+        (
+            "a plugin that is missing was not started",
+            FakeExec { missing: vec!["c"], ..FakeExec::default() },
+            "plugin type=\"c\" failed (add): failed to find plugin \"c\" in path [/bin/cni]",
+            "a ADD, b ADD, b DEL, a DEL",
+            0,
+        ),
+        (
+            "an error does not stop the undoing",
+            FakeExec {
+                answers: HashMap::from([(("b", "ADD"), failing(999, "no")), (("b", "DEL"), failing(999, "stuck"))]),
+                ..FakeExec::default()
+            },
+            "plugin type=\"b\" failed (add): no",
+            "a ADD, b ADD, b DEL, a DEL",
+            1,
+        ),
+    ] {
+        let mut node = node(exec);
+        node.cni.rollback = Some(Duration::from_secs(9));
+        let error = node.cni.add_network_list(&Call::default(), &list("1.0.0"), &rt()).unwrap_err();
+        assert_eq!(error.to_string(), words, "{name}");
+        let prev = node.runs().last().unwrap().stdin["prevResult"]["interfaces"].clone();
+        assert_eq!(node.ran(), ran, "{name}");
+        let rollback = error.rollback().unwrap();
+        assert_eq!((rollback.done, rollback.errors.len()), (errors == 0, errors), "{name}");
+        assert!(prev.is_array(), "{name}: no prevResult");
+        assert!(node.cache_files().is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn names_are_refused_before_any_plugin_runs() {
+    for (container_id, network, if_name, words) in [
+        ("", "net", "eth0", "plugin type=\"a\" failed (add): missing containerID"),
+        ("a/b", "net", "eth0", "plugin type=\"a\" failed (add): invalid characters in containerID; a/b"),
+        ("c", "../x", "eth0", "plugin type=\"a\" failed (add): invalid characters found in network name; ../x"),
+        ("c", "net", "a/b", "plugin type=\"a\" failed (add): interface name contains / or : or whitespace characters"),
+    ] {
+        let node = node(FakeExec::default());
+        let list = NetworkConfigList { name: network.to_owned(), ..list("1.0.0") };
+        let rt = RuntimeConf { container_id: container_id.to_owned(), if_name: if_name.to_owned(), ..rt() };
+        let error = node.cni.add_network_list(&Call::default(), &list, &rt).unwrap_err();
+        assert_eq!((error.to_string().as_str(), node.ran().as_str()), (words, ""));
+    }
+    let node = node(FakeExec::default());
+    let rt = RuntimeConf { container_id: "x".repeat(5000), ..rt() };
+    let error = node.cni.add_network_list(&Call::default(), &list("1.0.0"), &rt).unwrap_err();
+    assert_eq!((error.class(), node.ran().as_str()), (ErrorClass::InvalidArgument, ""));
+}
+
+#[test]
+fn del_runs_in_reverse_and_prev_result_exists_from_0_4_0_on() {
+    for (version, has_prev_result) in [("0.3.1", false), ("0.4.0", true), ("1.1.0", true)] {
+        let node = node(FakeExec::default());
+        node.cni.add_network_list(&Call::default(), &list(version), &rt()).unwrap();
+        node.ran();
+        node.cni.del_network_list(&Call::default(), &list(version), &rt()).unwrap();
+        let runs = node.runs();
+        assert_eq!(node.ran(), "c DEL, b DEL, a DEL");
+        for run in runs {
+            let prev_result = &run.stdin["prevResult"];
+            assert_eq!(prev_result.is_object(), has_prev_result, "{version}");
+            assert!(!has_prev_result || prev_result["cniVersion"] == version, "{version}: {prev_result}");
+        }
+        assert!(node.cache_files().is_empty(), "{version}");
+    }
+}
+
+#[test]
+fn del_halts_at_an_error_and_keeps_the_entry() {
+    let answers = HashMap::from([(("b", "DEL"), failing(3, "unknown container"))]);
+    let node = node(FakeExec { answers, ..FakeExec::default() });
+    node.cni.add_network_list(&Call::default(), &list("1.0.0"), &rt()).unwrap();
+    node.ran();
+    let error = node.cni.del_network_list(&Call::default(), &list("1.0.0"), &rt()).unwrap_err();
+    assert_eq!(error.to_string(), "plugin type=\"b\" failed (delete): unknown container");
+    assert_eq!((node.ran().as_str(), node.cache_files().len()), ("c DEL, b DEL", 1));
+}
+
+#[test]
+fn what_is_gone_is_done_where_the_policy_says_so() {
+    for (name, answer, gone) in [
+        ("code 3", failing(3, "unknown container"), true),
+        ("the kubelet's words", failing(999, "open /proc/1/ns/net: no such file or directory"), true),
+        ("anything else", failing(999, "stuck"), false),
+    ] {
+        let answers = HashMap::from([(("b", "DEL"), answer)]);
+        let node = node(FakeExec { answers, ..FakeExec::default() });
+        node.cni.add_network_list(&Call::default(), &list("1.0.0"), &rt()).unwrap();
+        node.ran();
+        let done = node.cni.del(&Call::default(), &list("1.0.0"), &rt(), DelPolicy { gone_is_done: true });
+        assert_eq!(done.is_ok(), gone, "{name}");
+        let ran = if gone { "c DEL, b DEL, a DEL" } else { "c DEL, b DEL" };
+        assert_eq!((node.ran().as_str(), node.cache_files().is_empty()), (ran, gone), "{name}");
+    }
+}
+
+#[test]
+fn an_entry_that_cannot_be_read_does_not_stop_a_del() {
+    for (name, content) in
+        [("empty", ""), ("torn", "{\"kind\":\"cniCa"), ("of another version", r#"{"cniVersion":"7.0.0"}"#)]
+    {
+        let node = node(FakeExec::default());
+        std::fs::create_dir_all(node.dir.path().join("results")).unwrap();
+        std::fs::write(node.dir.path().join("results/net-c1-eth0"), content).unwrap();
+        node.cni.del_network_list(&Call::default(), &list("1.0.0"), &rt()).unwrap();
+        assert!(node.runs().iter().all(|run| run.stdin.get("prevResult").is_none()), "{name}");
+        assert_eq!((node.ran().as_str(), node.cache_files().len()), ("c DEL, b DEL, a DEL", 0), "{name}");
+    }
+}
+
+#[test]
+fn a_bare_result_of_old_is_the_previous_result() {
+    let node = node(FakeExec::default());
+    std::fs::create_dir_all(node.dir.path().join("results")).unwrap();
+    let old = r#"{"cniVersion":"0.2.0","ip4":{"ip":"10.0.0.2/24"}}"#;
+    std::fs::write(node.dir.path().join("results/net-c1-eth0"), old).unwrap();
+    node.cni.del_network_list(&Call::default(), &list("1.0.0"), &rt()).unwrap();
+    assert_eq!(node.runs()[0].stdin["prevResult"]["ips"][0]["address"], "10.0.0.2/24");
+}
+
+#[test]
+fn check_follows_the_version_and_the_lists_wish() {
+    let node =
+        node(FakeExec { answers: HashMap::from([(("b", "CHECK"), failing(999, "drift"))]), ..FakeExec::default() });
+    let check = |list: &NetworkConfigList| node.cni.check_network_list(&Call::default(), list, &rt());
+    let old = check(&list("0.3.1")).unwrap_err();
+    assert_eq!(old.to_string(), "configuration version \"0.3.1\" does not support the CHECK command");
+    assert_eq!((old.class(), node.ran().as_str()), (ErrorClass::Unsupported, ""));
+    check(&NetworkConfigList { disable_check: true, ..list("0.4.0") }).unwrap();
+    assert_eq!(node.ran(), "");
+    let failed = check(&list("0.4.0")).unwrap_err();
+    assert_eq!(
+        (failed.to_string().as_str(), failed.plugin(), node.ran().as_str()),
+        ("drift", Some("b"), "a CHECK, b CHECK")
+    );
+}
+
+#[test]
+fn status_is_asked_from_1_1_0_on_and_stops_at_the_first_that_is_not_ready() {
+    let node =
+        node(FakeExec { answers: HashMap::from([(("b", "STATUS"), failing(50, "not yet"))]), ..FakeExec::default() });
+    node.cni.get_status_network_list(&Call::default(), &list("1.0.0")).unwrap();
+    assert_eq!(node.ran(), "");
+    let error = node.cni.get_status_network_list(&Call::default(), &list("1.1.0")).unwrap_err();
+    assert_eq!((error.class(), error.code()), (ErrorClass::NotReady, 50));
+    let runs = node.runs();
+    assert_eq!(node.ran(), "a STATUS, b STATUS");
+    assert_eq!(runs[0].stdin, json!({"cniVersion": "1.1.0", "name": "net", "type": "a", "keep": 1.50}));
+    assert_eq!((runs[0].env["CNI_CONTAINERID"].as_str(), runs[0].env["CNI_PATH"].as_str()), ("", "/bin/cni:/opt"));
+}
+
+#[test]
+fn validate_joins_what_is_wrong_with_every_plugin() {
+    let old = Ok(json!({"cniVersion": "0.4.0", "supportedVersions": ["0.4.0"]}));
+    let exec =
+        FakeExec { answers: HashMap::from([(("b", "VERSION"), old)]), missing: vec!["a"], ..FakeExec::default() };
+    let node = node(exec);
+    let error = node.cni.validate_network_list(&Call::default(), &list("1.0.0")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "[failed to find plugin \"a\" in path [/bin/cni] plugin b does not support config version \"1.0.0\"]"
+    );
+    assert_eq!(error.errors().len(), 2);
+    let runs = node.runs();
+    assert_eq!(node.ran(), "b VERSION, c VERSION");
+    assert_eq!(runs[0].stdin, json!({"cniVersion": "1.1.0"}));
+    for key in ["CNI_NETNS", "CNI_IFNAME", "CNI_PATH"] {
+        assert_eq!(runs[0].env[key], "dummy");
+    }
+}
+
+#[test]
+fn validate_answers_the_declared_capabilities_and_takes_plugins_from_before_the_command() {
+    let exec = FakeExec {
+        answers: HashMap::from([(("b", "VERSION"), failing(4, "unknown CNI_COMMAND: VERSION"))]),
+        ..FakeExec::default()
+    };
+    let node = node(exec);
+    assert_eq!(node.cni.validate_network_list(&Call::default(), &list("")).unwrap(), ["ports"]);
+    assert!(node.cni.validate_network_list(&Call::default(), &list("0.2.0")).is_err());
+    assert_eq!(node.cni.get_version_info(&Call::default(), "b").unwrap().supported_versions, ["0.1.0"]);
+}
+
+#[test]
+fn a_call_that_is_over_starts_no_plugin() {
+    let node = node(FakeExec::default());
+    let call = Call::default();
+    call.cancel.cancel();
+    let error = node.cni.add_network_list(&call, &list("1.0.0"), &rt()).unwrap_err();
+    assert_eq!((error.class(), node.ran().as_str()), (ErrorClass::Cancelled, ""));
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_is_refused_before_any_plugin_runs() {
+    let mut node = node(FakeExec::default());
+    let file = node.dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    node.cni.cache_dir = Some(file);
+    let error = node.cni.add_network_list(&Call::default(), &list("1.0.0"), &rt()).unwrap_err();
+    assert_eq!((error.class(), node.ran().as_str()), (ErrorClass::Cache, ""));
+    assert!(matches!(
+        node.cni.cache(&rt()).get(&key(&list("1.0.0"), &rt()).unwrap()),
+        Cached::Missing | Cached::Unreadable(_)
+    ));
+}

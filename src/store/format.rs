@@ -1,0 +1,134 @@
+//! libcni's `cachedInfo` as JSON, with `owner` beside its keys.
+//!
+//! Reading is lenient where Go's decoder is (null is absent, unknown keys pass) and strict about types. Not a derived
+//! struct: that would take an array for an object.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::json;
+use crate::names::{ContainerId, IfName, NetworkName};
+use crate::store::{CacheEntry, Key};
+
+/// libcni's `CNICacheV1`.
+const KIND: &str = "cniCacheV1";
+
+/// What a file holds, before its names are checked.
+pub(super) struct Stored {
+    network: String,
+    container_id: String,
+    if_name: String,
+    config: Vec<u8>,
+    netns: String,
+    cni_args: Option<Vec<(String, String)>>,
+    capability_args: Map<String, Value>,
+    result: Option<Value>,
+    owner: Option<String>,
+}
+
+/// A file of the cache, read.
+pub(super) enum Content {
+    /// An entry.
+    Entry(Box<Stored>),
+    /// An object without `kind`: a bare result.
+    Legacy,
+}
+
+impl Stored {
+    /// The attachment that the content names; `None` where it names none that could exist.
+    pub(super) fn key(&self) -> Option<Key> {
+        Some(Key {
+            network: NetworkName::parse(self.network.as_str()).ok()?,
+            container_id: ContainerId::parse(self.container_id.as_str()).ok()?,
+            if_name: IfName::parse(self.if_name.as_str()).ok()?,
+        })
+    }
+
+    /// The entry, under this key.
+    pub(super) fn into_entry(self, key: Key) -> CacheEntry {
+        CacheEntry {
+            key,
+            config: self.config,
+            netns: self.netns,
+            cni_args: self.cni_args,
+            capability_args: self.capability_args,
+            result: self.result,
+            owner: self.owner,
+        }
+    }
+}
+
+/// Reads a file, or says in words what is wrong with it.
+pub(super) fn decode(bytes: &[u8]) -> Result<Content, String> {
+    let value = json::parse(bytes).map_err(|error| error.to_string())?;
+    let Value::Object(mut object) = value else { return Err("not a JSON object".to_owned()) };
+    match take::<String>(&mut object, "kind")?.as_deref() {
+        Some(KIND) => {}
+        None | Some("") => return Ok(Content::Legacy),
+        Some(kind) => return Err(format!("wrong kind: {kind}")),
+    }
+    let text = take::<String>(&mut object, "config")?.unwrap_or_default();
+    let config = BASE64.decode(text).map_err(|error| format!("key \"config\": {error}"))?;
+    Ok(Content::Entry(Box::new(Stored {
+        network: take(&mut object, "networkName")?.unwrap_or_default(),
+        container_id: take(&mut object, "containerId")?.unwrap_or_default(),
+        if_name: take(&mut object, "ifName")?.unwrap_or_default(),
+        config,
+        netns: take(&mut object, "netns")?.unwrap_or_default(),
+        cni_args: take(&mut object, "cniArgs")?,
+        capability_args: take_object(&mut object, "capabilityArgs")?.unwrap_or_default(),
+        result: take_object(&mut object, "result")?.map(Value::Object),
+        owner: take(&mut object, "owner")?,
+    })))
+}
+
+/// Takes a key's value; `None` where it is absent or null.
+fn take<T: DeserializeOwned>(object: &mut Map<String, Value>, key: &str) -> Result<Option<T>, String> {
+    match object.remove(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => serde_json::from_value(value).map(Some).map_err(|error| format!("key {key:?}: {error}")),
+    }
+}
+
+/// Takes a key's object as it is: going through serde again would give its keys a meaning (see `json::parse`).
+fn take_object(object: &mut Map<String, Value>, key: &str) -> Result<Option<Map<String, Value>>, String> {
+    match object.remove(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Object(value)) => Ok(Some(value)),
+        Some(_) => Err(format!("key {key:?}: not an object")),
+    }
+}
+
+/// Writes an entry; as in libcni, what is empty is left out.
+pub(super) fn encode(entry: &CacheEntry) -> Result<Vec<u8>, String> {
+    let CacheEntry { key, config, netns, cni_args, capability_args, result, owner } = entry;
+    let mut object = Map::new();
+    object.insert("kind".into(), KIND.into());
+    object.insert("networkName".into(), key.network.as_str().into());
+    object.insert("containerId".into(), key.container_id.as_str().into());
+    object.insert("ifName".into(), key.if_name.as_str().into());
+    object.insert("config".into(), BASE64.encode(config).into());
+    if !netns.is_empty() {
+        object.insert("netns".into(), netns.as_str().into());
+    }
+    if let Some(args) = cni_args.as_ref().filter(|args| !args.is_empty()) {
+        object.insert("cniArgs".into(), args.iter().map(|(key, value)| vec![key.as_str(), value]).collect());
+    }
+    if !capability_args.is_empty() {
+        object.insert("capabilityArgs".into(), Value::Object(capability_args.clone()));
+    }
+    match result {
+        None | Some(Value::Null) => {}
+        Some(Value::Object(result)) if result.is_empty() => {}
+        Some(Value::Object(result)) => {
+            object.insert("result".into(), Value::Object(result.clone()));
+        }
+        Some(_) => return Err("the result is not a JSON object".to_owned()),
+    }
+    if let Some(owner) = owner {
+        object.insert("owner".into(), owner.as_str().into());
+    }
+    serde_json::to_vec(&object).map_err(|error| error.to_string())
+}
