@@ -59,6 +59,8 @@
 //! ```
 
 pub mod call;
+#[cfg(feature = "capi")]
+pub mod capi;
 pub mod conf;
 pub mod error;
 pub mod invoke;

@@ -1,0 +1,144 @@
+//! Enough stack: hosts call from coroutines, signal stacks and threads of 64 KiB, and nested JSON alone needs more.
+
+use std::cell::Cell;
+use std::mem::MaybeUninit;
+use std::ptr;
+
+use crate::capi::guard::{panic, reentry};
+use crate::error::{Error, ErrorClass, Result};
+
+/// What a call may use.
+const NEEDED: usize = 512 << 10;
+/// The stack of the thread that a call moves to: what is needed, and as much again for callbacks, and more.
+const HELPER: usize = 2 << 20;
+
+thread_local! {
+    /// The addresses of this thread's own stack: the lowest, and the one after the highest. (0, 0) was not asked yet.
+    static BOUNDS: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+}
+
+/// Runs `body` here, or on a thread with a stack of its own that ends with it.
+///
+/// Fails with `E_IO` where that thread cannot be started. Up to there little stack is used: keep it so.
+pub(super) fn with_enough<R: Send>(body: impl FnOnce() -> R + Send) -> Result<R> {
+    if left() >= NEEDED { Ok(here(body)) } else { on_helper(body) }
+}
+
+/// Not inlined: the body's frame would be taken from a little stack, too.
+#[inline(never)]
+fn here<R>(body: impl FnOnce() -> R) -> R {
+    body()
+}
+
+#[inline(never)]
+fn on_helper<R: Send>(body: impl FnOnce() -> R + Send) -> Result<R> {
+    let callbacks = reentry::current();
+    std::thread::scope(|scope| {
+        let blocked = SignalsBlocked::all();
+        let helper =
+            std::thread::Builder::new().name("cnirt-call".into()).stack_size(HELPER).spawn_scoped(scope, || {
+                let _callbacks = reentry::Scope::set(callbacks);
+                here(body)
+            });
+        drop(blocked);
+        let helper = helper.map_err(|error| {
+            Error::os(ErrorClass::Io, "starting a thread, as the caller's stack is too small for this call", &error)
+        })?;
+        helper.join().map_err(panic::error_of)
+    })
+}
+
+/// How much of this thread's stack is left; 0 where this runs on some other stack (a coroutine's, a signal's).
+fn left() -> usize {
+    let mark = 0_u8;
+    let here = (&raw const mark).addr();
+    let (low, high) = match BOUNDS.get() {
+        (0, 0) => {
+            let bounds = bounds().unwrap_or((1, 1));
+            BOUNDS.set(bounds);
+            bounds
+        }
+        known => known,
+    };
+    if (low..high).contains(&here) { here - low } else { 0 }
+}
+
+fn bounds() -> Option<(usize, usize)> {
+    let mut attributes = MaybeUninit::uninit();
+    // SAFETY: fills the attributes of the calling thread, which is alive.
+    if unsafe { libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    let (mut low, mut size) = (ptr::null_mut(), 0);
+    // SAFETY: the call above succeeded, so the attributes are set; the other two are places of ours.
+    let answer = unsafe { libc::pthread_attr_getstack(attributes.as_ptr(), &raw mut low, &raw mut size) };
+    // SAFETY: the attributes are set, and not used again.
+    unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
+    (answer == 0).then(|| (low.addr(), low.addr() + size))
+}
+
+/// Blocks all signals on this thread, for a new one to inherit; the host's handlers must not run on ours.
+struct SignalsBlocked(libc::sigset_t);
+
+impl SignalsBlocked {
+    fn all() -> Self {
+        let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::zeroed());
+        // SAFETY: fills a set of ours.
+        unsafe { libc::sigfillset(all.as_mut_ptr()) };
+        // SAFETY: `all` was filled; the old mask goes to a place of ours. It cannot fail with these arguments.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
+        // SAFETY: written by the call above, and zeroed before that.
+        Self(unsafe { before.assume_init() })
+    }
+}
+
+impl Drop for SignalsBlocked {
+    fn drop(&mut self) {
+        // SAFETY: the mask that this thread had.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::{self, Builder, ThreadId};
+
+    use super::*;
+
+    fn ran_on(stack_size: usize) -> (ThreadId, ThreadId) {
+        let caller = || (thread::current().id(), with_enough(|| thread::current().id()).unwrap());
+        Builder::new().stack_size(stack_size).spawn(caller).unwrap().join().unwrap()
+    }
+
+    #[test]
+    fn a_call_moves_only_where_the_stack_is_small() {
+        let (caller, helper) = ran_on(64 << 10);
+        assert_ne!(caller, helper);
+        let (caller, same) = ran_on(4 << 20);
+        assert_eq!(caller, same);
+    }
+
+    #[test]
+    fn the_helper_has_all_signals_blocked_and_the_caller_its_own_mask() {
+        fn is_blocked(signal: i32) -> bool {
+            let mut mask = MaybeUninit::zeroed();
+            // SAFETY: only asks for the mask.
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, ptr::null(), mask.as_mut_ptr()) };
+            // SAFETY: written above, and zeroed before that.
+            unsafe { libc::sigismember(mask.as_ptr(), signal) == 1 }
+        }
+        let caller = || {
+            (is_blocked(libc::SIGUSR1), with_enough(|| is_blocked(libc::SIGUSR1)).unwrap(), is_blocked(libc::SIGUSR1))
+        };
+        let masks = Builder::new().stack_size(64 << 10).spawn(caller).unwrap().join().unwrap();
+        assert_eq!(masks, (false, true, false));
+    }
+
+    #[test]
+    fn a_helper_knows_the_callbacks_of_its_caller() {
+        let handle = reentry::HandleId::unique();
+        let caller = move || handle.call_back(|| with_enough(|| handle.in_callback()).unwrap());
+        assert!(Builder::new().stack_size(64 << 10).spawn(caller).unwrap().join().unwrap());
+        assert!(!handle.in_callback());
+    }
+}

@@ -1,0 +1,40 @@
+//! What the tests of the shared library have in common. Not every test uses all of it.
+#![allow(dead_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+pub(crate) fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where the libraries are that belong to this test: beside it. The ones a directory higher may be older.
+pub(crate) fn libraries() -> PathBuf {
+    std::env::current_exe().unwrap().parent().unwrap().to_owned()
+}
+
+pub(crate) fn shared_library() -> PathBuf {
+    libraries().join("libcnirt.so")
+}
+
+/// What a command that must succeed prints.
+pub(crate) fn run(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    assert!(status.success(), "{command:?}: {status}\n{}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).unwrap()
+}
+
+/// Compiles a program of `tests/capi` against the shared library, by the name that it will have once installed.
+pub(crate) fn compile(source: &str, into: &Path) -> PathBuf {
+    let program = into.join("program");
+    std::os::unix::fs::symlink(shared_library(), into.join("libcnirt.so.0")).unwrap();
+    run(Command::new("gcc")
+        .args(["-Wall", "-Wextra", "-Werror", "-O1", "-g", "-pthread"])
+        .arg(format!("-I{}", root().join("include").display()))
+        .arg(root().join("tests/capi").join(source))
+        .arg("-o")
+        .arg(&program)
+        .arg(into.join("libcnirt.so.0"))
+        .arg(format!("-Wl,-rpath,{}", into.display())));
+    program
+}

@@ -1,0 +1,173 @@
+//! Every string and every pointer of every function: NULL, bad UTF-8, and what the answer then is.
+#![cfg(feature = "capi")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::ffi::{CStr, CString, c_char};
+use std::ptr;
+
+use cnirt::capi::*;
+use serde_json::Value;
+
+/// A function with its strings; the others of its parameters are good.
+struct Row {
+    function: &'static str,
+    /// Name, a good value, whether NULL is allowed.
+    strings: &'static [(&'static str, &'static CStr, bool)],
+    call: fn(*mut cni_plugin, &[*const c_char], *mut *mut c_char) -> cni_rc,
+}
+
+const POD: &CStr = c"{\"id\":\"pod1\"}";
+
+macro_rules! row {
+    ($function:ident(plugin $(, $name:ident = $good:expr, $null:expr)*)) => {
+        Row {
+            function: stringify!($function),
+            strings: &[$((stringify!($name), $good, $null)),*],
+            call: |plugin, strings, out| {
+                let [$($name),*] = *strings else { unreachable!("as many as the row has") };
+                // SAFETY: the handle lives as long as the test; strings and place are the test's.
+                unsafe { $function(plugin, $($name,)* out) }
+            },
+        }
+    };
+    ($function:ident($($name:ident = $good:expr, $null:expr),*)) => {
+        Row {
+            function: stringify!($function),
+            strings: &[$((stringify!($name), $good, $null)),*],
+            call: |_, strings, out| {
+                let [$($name),*] = *strings else { unreachable!("as many as the row has") };
+                // SAFETY: as above.
+                unsafe { $function($($name,)* out) }
+            },
+        }
+    };
+}
+
+const ROWS: [Row; 15] = [
+    row!(cni_setup_pod(plugin, request = POD, false)),
+    row!(cni_teardown_pod(plugin, request = POD, false)),
+    row!(cni_check_pod(plugin, request = POD, false)),
+    row!(cni_pod_status(plugin, request = POD, false)),
+    row!(cni_list_pods(plugin)),
+    row!(cni_plugin_status(plugin)),
+    row!(cni_plugin_reload(plugin)),
+    row!(cni_plugin_capabilities(plugin)),
+    row!(cni_plugin_metrics(plugin)),
+    row!(cni_plugin_event(plugin, name = c"some-event", false, details = c"{}", true)),
+    row!(cni_json_get(json = c"{}", false, pointer = c"", false)),
+    row!(cni_json_set(json = c"{}", true, pointer = c"/a", false, value = c"1", false)),
+    row!(cni_json_set_string(json = c"{}", true, pointer = c"/a", false, value = c"1", false)),
+    row!(cni_netns_create(path = c"", false)),
+    row!(cni_netns_remove(path = c"", false)),
+];
+
+/// Those that need no good path of their own: a namespace is made elsewhere.
+fn succeeds(function: &str) -> bool {
+    !function.starts_with("cni_netns_")
+}
+
+fn handle() -> *mut cni_plugin {
+    let mut plugin = ptr::null_mut();
+    // SAFETY: a string and a place of the test's.
+    let rc =
+        unsafe { cni_plugin_new(c"{\"plugin\":\"noop\"}".as_ptr(), ptr::null(), &raw mut plugin, ptr::null_mut()) };
+    assert_eq!(rc, cni_rc::CNI_OK);
+    plugin
+}
+
+/// Calls with an `out` that must be overwritten.
+fn call(row: &Row, plugin: *mut cni_plugin, strings: &[*const c_char]) -> (cni_rc, String) {
+    let mut out = ptr::without_provenance_mut(1);
+    let rc = (row.call)(plugin, strings, &raw mut out);
+    assert!(!out.is_null(), "{} says nothing", row.function);
+    // SAFETY: every function writes a string or NULL.
+    let text = unsafe { CStr::from_ptr(out) }.to_str().unwrap().to_owned();
+    // SAFETY: the string is the library's and is freed once.
+    unsafe { cni_string_free(out) };
+    let without_out = (row.call)(plugin, strings, ptr::null_mut());
+    assert_eq!(without_out, rc, "{} without out", row.function);
+    (rc, text)
+}
+
+/// Asserts that the answer is an error object of that class whose message begins with the parameter's name.
+fn refused(what: &str, (rc, text): (cni_rc, String), parameter: &str) {
+    let error: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (rc, error["class"].as_str()),
+        (cni_rc::CNI_E_INVALID_ARGUMENT, Some("CNI_E_INVALID_ARGUMENT")),
+        "{what}: {text}"
+    );
+    assert!(error["msg"].as_str().unwrap().starts_with(&format!("{parameter}: ")), "{what}: {text}");
+    assert!(error["code"].is_u64() && error["cniVersion"].is_string(), "{what}: {text}");
+}
+
+#[test]
+fn null_and_bad_utf8_are_refused_by_name() {
+    let plugin = handle();
+    let bad = CString::new(b"{\"id\":\"\xff\"}").unwrap();
+    for row in &ROWS {
+        let good: Vec<_> = row.strings.iter().map(|(_, good, _)| good.as_ptr()).collect();
+        if succeeds(row.function) {
+            let (rc, text) = call(row, plugin, &good);
+            assert_eq!(rc, cni_rc::CNI_OK, "{}: {text}", row.function);
+        }
+        for (index, (name, _, null_is_allowed)) in row.strings.iter().enumerate() {
+            let what = format!("{}({name})", row.function);
+            let mut strings = good.clone();
+            strings[index] = bad.as_ptr();
+            refused(&what, call(row, plugin, &strings), name);
+            strings[index] = ptr::null();
+            match null_is_allowed {
+                true => assert_eq!(call(row, plugin, &strings).0, cni_rc::CNI_OK, "{what}"),
+                false => refused(&what, call(row, plugin, &strings), name),
+            }
+        }
+        if row.function.starts_with("cni_p") || row.function.ends_with("_pod") || row.function == "cni_list_pods" {
+            refused(row.function, call(row, ptr::null_mut(), &good), "plugin");
+        }
+    }
+    // SAFETY: the handle is not used again.
+    unsafe { cni_plugin_free(plugin) };
+}
+
+#[test]
+fn cancel_takes_null_for_all_and_no_bad_utf8() {
+    let plugin = handle();
+    // SAFETY: a handle that lives, and strings.
+    unsafe {
+        assert_eq!(cni_plugin_cancel(plugin, ptr::null()), cni_rc::CNI_OK);
+        assert_eq!(cni_plugin_cancel(plugin, c"nobody".as_ptr()), cni_rc::CNI_OK);
+        assert_eq!(cni_plugin_cancel(plugin, c"\xff".as_ptr()), cni_rc::CNI_E_INVALID_ARGUMENT);
+        assert_eq!(cni_plugin_cancel(ptr::null_mut(), ptr::null()), cni_rc::CNI_E_INVALID_ARGUMENT);
+        cni_plugin_free(plugin);
+        cni_plugin_free(ptr::null_mut());
+        cni_string_free(ptr::null_mut());
+        assert_eq!(CStr::from_ptr(cni_plugin_name(ptr::null())), c"");
+    }
+}
+
+#[test]
+fn a_new_handle_has_defaults_or_says_which_option_is_wrong() {
+    for (options, refusal) in [
+        (Some(c"{\"plugin\":\"noop\"}"), None),
+        (Some(c"{\"bindirs\":[]}"), Some("the nearest known key is \"binDirs\"")),
+        (Some(c"\xff"), Some("")),
+    ] {
+        let (mut plugin, mut error) = (ptr::without_provenance_mut(1), ptr::without_provenance_mut(1));
+        let options = options.map_or(ptr::null(), CStr::as_ptr);
+        // SAFETY: a string, no callbacks, and places of the test's.
+        let rc = unsafe { cni_plugin_new(options, ptr::null(), &raw mut plugin, &raw mut error) };
+        let Some(hint) = refusal else {
+            assert!(rc == cni_rc::CNI_OK && error.is_null() && !plugin.is_null());
+            // SAFETY: made above, used no more.
+            unsafe { cni_plugin_free(plugin) };
+            continue;
+        };
+        assert!(rc == cni_rc::CNI_E_INVALID_ARGUMENT && plugin.is_null());
+        // SAFETY: a failure writes the error object.
+        let text = unsafe { CStr::from_ptr(error) }.to_str().unwrap().to_owned();
+        assert!(text.contains(&serde_json::to_string(hint).unwrap()[1..]) || text.contains("options: "), "{text}");
+        // SAFETY: the string is the library's and is freed once.
+        unsafe { cni_string_free(error) };
+    }
+}
