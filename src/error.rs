@@ -178,6 +178,7 @@ struct Inner {
     errors: Vec<Error>,
     rollback: Option<Rollback>,
     os_error: Option<i32>,
+    never_ran: bool,
 }
 
 /// `Result` with this crate's [`Error`].
@@ -201,6 +202,7 @@ impl Error {
             errors: Vec::new(),
             rollback: None,
             os_error: None,
+            never_ran: false,
         }))
     }
 
@@ -304,6 +306,18 @@ impl Error {
             none => *none = Some(rollback),
         }
         self
+    }
+
+    /// Says that the plugin was not even started: there is nothing of it to undo.
+    #[must_use]
+    pub fn with_never_ran(mut self) -> Self {
+        self.0.never_ran = true;
+        self
+    }
+
+    /// Whether the plugin was not even started.
+    pub fn never_ran(&self) -> bool {
+        self.0.never_ran
     }
 
     /// The class.

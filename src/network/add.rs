@@ -71,7 +71,9 @@ impl CniConfig {
                 }
                 call.check()?;
                 *started += 1;
-                let stdout = self.run(call, list, &prepared, Command::Add, rt)?;
+                let stdout = self.run(call, list, &prepared, Command::Add, rt).inspect_err(|error| {
+                    *started -= usize::from(error.never_ran());
+                })?;
                 read_result(list, &stdout)
             };
             let result = run().map_err(|error| {

@@ -105,10 +105,9 @@ fn failing(code: u64, msg: &str) -> Result<Value> {
 }
 
 fn list(version: &str) -> NetworkConfigList {
-    let text = json!({"name": "net", "cniVersion": version, "plugins": [
-        {"type": "a", "keep": 1.50}, {"type": "b", "capabilities": {"ports": true}}, {"type": "c"}
-    ]});
-    NetworkConfigList::from_bytes(text.to_string().as_bytes()).unwrap()
+    let plugins = r#"[{"type":"a","keep":1.50},{"type":"b","capabilities":{"ports":true}},{"type":"c"}]"#;
+    let text = format!(r#"{{"name":"net","cniVersion":"{version}","plugins":{plugins}}}"#);
+    NetworkConfigList::from_bytes(text.as_bytes()).unwrap()
 }
 
 fn rt() -> RuntimeConf {
@@ -183,6 +182,19 @@ fn a_failed_add_is_undone_in_reverse_past_every_error() {
             FakeExec { missing: vec!["c"], ..FakeExec::default() },
             "plugin type=\"c\" failed (add): failed to find plugin \"c\" in path [/bin/cni]",
             "a ADD, b ADD, b DEL, a DEL",
+            0,
+        ),
+        (
+            "a plugin that cannot be executed was not started",
+            FakeExec {
+                answers: HashMap::from([(
+                    ("b", "ADD"),
+                    failing(0, "permission denied").map_err(Error::with_never_ran),
+                )]),
+                ..FakeExec::default()
+            },
+            "plugin type=\"b\" failed (add): permission denied",
+            "a ADD, b ADD, a DEL",
             0,
         ),
         (
@@ -327,7 +339,7 @@ fn status_is_asked_from_1_1_0_on_and_stops_at_the_first_that_is_not_ready() {
     assert_eq!((error.class(), error.code()), (ErrorClass::NotReady, 50));
     let runs = node.runs();
     assert_eq!(node.ran(), "a STATUS, b STATUS");
-    assert_eq!(runs[0].stdin, json!({"cniVersion": "1.1.0", "name": "net", "type": "a", "keep": 1.50}));
+    assert_eq!(runs[0].stdin.to_string(), r#"{"cniVersion":"1.1.0","keep":1.50,"name":"net","type":"a"}"#);
     assert_eq!((runs[0].env["CNI_CONTAINERID"].as_str(), runs[0].env["CNI_PATH"].as_str()), ("", "/bin/cni:/opt"));
 }
 

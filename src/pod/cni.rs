@@ -74,7 +74,8 @@ impl Loaded {
 impl CniNetworkPlugin {
     /// Makes the plugin and reads the configuration once; a node without one is no error.
     pub fn new(options: PluginOptions, hooks: Hooks, observer: Option<Arc<dyn Observer>>) -> Result<Self> {
-        let native = ProcessExec::new(options.kill_grace, options.max_output);
+        let native =
+            ProcessExec { kill_grace: options.kill_grace, max_output: options.max_output, ..ProcessExec::default() };
         let exec: Arc<dyn Exec> = match hooks.plugins {
             Some(callbacks) => Arc::new(CallbackExec { callbacks, native }),
             None => Arc::new(native),

@@ -169,13 +169,13 @@ impl ProcessExec {
 
 fn not_started(path: &Path, failure: Failure) -> Error {
     let call = match failure.step {
-        Step::Exec => return outcome::not_executed(path, failure.errno),
+        Step::Exec => return outcome::not_executed(path, failure.errno).with_never_ran(),
         Step::Table => "close_range",
         Step::Clone => "clone",
         Step::Stdio => "dup3",
     };
     let error = std::io::Error::from_raw_os_error(failure.errno);
-    Error::os(ErrorClass::Io, format_args!("cannot start {}: {call}", path.display()), &error)
+    Error::os(ErrorClass::Io, format_args!("cannot start {}: {call}", path.display()), &error).with_never_ran()
 }
 
 /// The pauses before a plugin that is being written ("text file busy") is tried again: libcni tries for five seconds.
