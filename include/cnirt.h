@@ -598,7 +598,7 @@ cni_rc cni_json_set_string(const char *json,
  * Ownership: path is borrowed; free *out with cni_string_free.
  * NULL: path must not be NULL; out may be.
  * Threads: any; the calling thread's own namespace does not change.
- * Errors: CNI_E_EXISTS where something is at path, CNI_E_NETNS, CNI_E_IO.
+ * Errors: CNI_E_EXISTS where something is at path, CNI_E_IO, and those of every call.
  * Since: 0.1.0
  */
 CNIRT_MUST_USE cni_rc cni_netns_create(const char *path, char **out);
@@ -611,7 +611,7 @@ CNIRT_MUST_USE cni_rc cni_netns_create(const char *path, char **out);
  * Ownership: path is borrowed; free *out with cni_string_free.
  * NULL: path must not be NULL; out may be.
  * Threads: any.
- * Errors: CNI_E_NETNS where path is something else, CNI_E_IO.
+ * Errors: CNI_E_NETNS where path is something else, CNI_E_IO, and those of every call.
  * Since: 0.1.0
  */
 CNIRT_MUST_USE cni_rc cni_netns_remove(const char *path, char **out);

@@ -16,7 +16,7 @@ use crate::netns;
 /// Ownership: path is borrowed; free *out with cni_string_free.
 /// NULL: path must not be NULL; out may be.
 /// Threads: any; the calling thread's own namespace does not change.
-/// Errors: CNI_E_EXISTS where something is at path, CNI_E_NETNS, CNI_E_IO.
+/// Errors: CNI_E_EXISTS where something is at path, CNI_E_IO, and those of every call.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 #[must_use]
@@ -34,7 +34,7 @@ pub unsafe extern "C" fn cni_netns_create(path: *const c_char, out: *mut *mut c_
 /// Ownership: path is borrowed; free *out with cni_string_free.
 /// NULL: path must not be NULL; out may be.
 /// Threads: any.
-/// Errors: CNI_E_NETNS where path is something else, CNI_E_IO.
+/// Errors: CNI_E_NETNS where path is something else, CNI_E_IO, and those of every call.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 #[must_use]

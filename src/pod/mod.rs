@@ -19,6 +19,8 @@ mod runtime_conf;
 mod setup;
 mod status;
 mod teardown;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::ffi::CStr;
