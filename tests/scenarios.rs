@@ -3,34 +3,35 @@
 //! The work is done by `bindings/c/tests/runner.c`, compiled here against the library that cargo just built.
 
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
+use common::{root, shared_library};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 use tempfile::TempDir;
 
+#[path = "capi/mod.rs"]
+mod common;
 mod node;
-
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 fn main() -> Result<ExitCode, String> {
     let arguments = Arguments::from_args();
-    let scenarios = Path::new(ROOT).join("tests/scenarios/scenarios.json");
+    let scenarios = root().join("tests/scenarios/scenarios.json");
     let names = names(&scenarios)?;
     let runner = Arc::new(Runner::compile()?);
     let trials = names.into_iter().map(|name| {
         let (runner, scenarios) = (runner.clone(), scenarios.clone());
         Trial::test(name.clone(), move || runner.run(&scenarios, &name))
     });
-    let trials = trials.collect();
-    Ok(libtest_mimic::run(&arguments, trials).exit_code())
+    Ok(libtest_mimic::run(&arguments, trials.collect()).exit_code())
 }
 
 fn names(scenarios: &Path) -> Result<Vec<String>, String> {
     let text = std::fs::read(scenarios).map_err(|error| format!("{}: {error}", scenarios.display()))?;
-    let list: Vec<Value> = serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", scenarios.display()))?;
+    let list: Vec<Value> =
+        serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", scenarios.display()))?;
     let name = |scenario: &Value| scenario["name"].as_str().map(ToOwned::to_owned);
     list.iter().map(|scenario| name(scenario).ok_or_else(|| format!("no name: {scenario}"))).collect()
 }
@@ -43,7 +44,7 @@ struct Runner {
 impl Runner {
     fn compile() -> Result<Self, String> {
         let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let library = library()?;
+        let library = shared_library();
         for name in ["libcnirt.so", "libcnirt.so.0"] {
             symlink(&library, dir.path().join(name)).map_err(|error| error.to_string())?;
         }
@@ -55,7 +56,7 @@ impl Runner {
             .args(["bindings/c/tests/runner.c", "-Iinclude", "-lcnirt"])
             .arg(format!("-L{}", dir.path().display()))
             .arg(format!("-Wl,-rpath,{}", dir.path().display()))
-            .current_dir(ROOT);
+            .current_dir(root());
         node::run(&mut command).map_err(|why| format!("compiling the runner: {why}"))?;
         Ok(Self { dir })
     }
@@ -67,11 +68,4 @@ impl Runner {
         node::run(command.arg(scenarios).arg(name).env("TMPDIR", tmp.path()))?;
         Ok(())
     }
-}
-
-/// The shared library: cargo puts it beside the test's executable.
-fn library() -> Result<PathBuf, String> {
-    let executable = std::env::current_exe().map_err(|error| error.to_string())?;
-    let library = executable.with_file_name("libcnirt.so");
-    if library.exists() { Ok(library) } else { Err(format!("{} is not there", library.display())) }
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::process::{Command, Output};
 
-/// A run that takes longer hangs.
+/// In seconds. What takes longer hangs.
 const LIMIT: &str = "120";
 
 /// A command that runs `program` on a node of its own; root there, whoever starts it.
@@ -17,7 +17,7 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Runs a command to its end; what it printed is the error where it fails.
+/// Runs a command to its end; where it fails, the error is what it printed.
 pub(crate) fn run(command: &mut Command) -> Result<Output, String> {
     let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
     if output.status.success() {
