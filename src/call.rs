@@ -113,6 +113,16 @@ impl Call {
         Error::new(ErrorClass::Timeout, format!("timed out after {} ms", limit.as_millis()))
     }
 
+    /// A part of this call that must end within `limit`, or with the call.
+    #[must_use]
+    pub fn limited(&self, limit: Duration) -> Self {
+        if self.remaining().is_some_and(|left| left <= limit) {
+            return self.clone();
+        }
+        let Self { deadline, timeout, .. } = Self::with_timeout(Some(limit));
+        Self { deadline, timeout, ..self.clone() }
+    }
+
     /// A call for undoing: the same environment, id and lock, a limit of its own, deaf to this call's cancellation.
     #[must_use]
     pub fn for_rollback(&self, timeout: Duration) -> Self {
@@ -143,6 +153,18 @@ mod tests {
         assert_eq!((error.class(), error.to_string().as_str()), (ErrorClass::Timeout, "timed out after 7 ms"));
         assert_eq!(Call::with_timeout(Some(Duration::ZERO)).remaining(), None);
         assert_eq!(Call::with_timeout(Some(Duration::MAX)).remaining(), None);
+    }
+
+    #[test]
+    fn a_part_ends_with_its_limit_or_with_the_call() {
+        let (short, long) = (Duration::from_secs(1), Duration::from_secs(100));
+        for (call, part, timeout) in [(None, short, short), (Some(long), short, short), (Some(short), long, short)] {
+            let call = Call::with_timeout(call);
+            let part = call.limited(part);
+            assert_eq!(part.timeout, Some(timeout));
+            call.cancel.cancel();
+            assert!(part.cancel.is_cancelled());
+        }
     }
 
     #[test]

@@ -9,23 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use common::{root, run};
-
-/// Runs make on the debug build, in place of a release build that would take minutes.
-fn make(target: &str, destination: &Path) {
-    let target_dir = common::libraries().parent().unwrap().parent().unwrap().to_owned();
-    let profile = common::libraries().parent().unwrap().file_name().unwrap().to_owned();
-    run(Command::new("make")
-        .arg(target)
-        .args(["PREFIX=/usr", "LIBDIR=/usr/lib64"])
-        .arg(format!("PROFILE={}", profile.display()))
-        .arg(format!("CARGO={}", env!("CARGO")))
-        .arg(format!("CARGO_TARGET_DIR={}", target_dir.display()))
-        .arg(format!("DESTDIR={}", destination.display()))
-        // The jobserver of a make that runs the tests is not for this one.
-        .env_remove("MAKEFLAGS")
-        .current_dir(root()));
-}
+use common::{make, root, run};
 
 fn pkg_config(destination: &Path, arguments: &[&str]) -> Vec<String> {
     let flags = run(Command::new("pkg-config")

@@ -6,6 +6,7 @@ use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -26,6 +27,8 @@ use crate::pod::{
 
 /// The extensions of network files, lists and single configurations alike.
 const EXTENSIONS: [&str; 3] = [".conf", ".conflist", ".json"];
+/// How long the plugins of one list may take to answer VERSION or STATUS; real ones take milliseconds.
+pub(super) const PROBE_LIMIT: Duration = Duration::from_secs(10);
 /// The capability that needs the pod CIDR.
 const IP_RANGES: &str = "ipRanges";
 
@@ -100,7 +103,9 @@ impl CniNetworkPlugin {
             readings: AtomicU64::new(0),
             options,
         };
-        plugin.read_configuration(&Call::with_timeout(Some(plugin.options.timeout)))?;
+        if let Err(error) = plugin.read_configuration(&Call::with_timeout(Some(plugin.options.timeout))) {
+            tracing::warn!(target: "cnirt::pod", %error, "the configuration will be read by the next call");
+        }
         Ok(plugin)
     }
 
@@ -186,8 +191,13 @@ impl CniNetworkPlugin {
     /// Reads one file and asks its plugins whether they can serve it.
     pub(super) fn load_file(&self, call: &Call, file: &Path) -> Result<CniNetwork> {
         let list = read_file(file)?;
-        let capabilities = self.cni.validate_network_list(call, &list)?;
+        let capabilities = self.validate(call, &list)?;
         Ok(CniNetwork { file: file.to_owned(), list, capabilities })
+    }
+
+    /// Asks the list's plugins whether they can serve it; one that hangs does not hold the call.
+    pub(super) fn validate(&self, call: &Call, list: &NetworkConfigList) -> Result<Vec<String>> {
+        self.cni.validate_network_list(&call.limited(PROBE_LIMIT), list)
     }
 
     /// Every network file.

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::Map;
+
 use crate::call::Call;
 use crate::conf::NetworkConfigList;
 use crate::error::Result;
@@ -64,5 +66,5 @@ impl CniNetworkPlugin {
 
 /// The same pod, with `lo` and without capabilities.
 fn loopback_rt(rt: &RuntimeConf) -> RuntimeConf {
-    RuntimeConf { if_name: IF_NAME.to_owned(), capability_args: serde_json::Map::new(), ..rt.clone() }
+    RuntimeConf { if_name: IF_NAME.to_owned(), capability_args: Map::new(), ..rt.clone() }
 }

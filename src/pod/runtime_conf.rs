@@ -70,6 +70,16 @@ impl PodFacts<'_> {
         })
     }
 
+    /// What the pod's loopback is told.
+    pub(super) fn pod_conf(&self) -> RuntimeConf {
+        RuntimeConf {
+            container_id: self.request.id.to_string(),
+            netns: self.netns.clone(),
+            args: kubelet_args(self.request),
+            ..RuntimeConf::default()
+        }
+    }
+
     /// The capabilities that the request's own keys stand for; shapes as in the specification's CONVENTIONS.md.
     fn capability_args(&self) -> Result<Map<String, Value>> {
         let request = self.request;

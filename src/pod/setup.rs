@@ -46,7 +46,7 @@ impl CniNetworkPlugin {
             self.refuse_existing(attachment, &taken)?;
         }
         let first_of_pod = taken.is_empty();
-        self.attach_all(call, &attachments, first_of_pod).map(|results| {
+        self.attach_all(call, &facts.pod_conf(), &attachments, first_of_pod).map(|results| {
             let networks = attachments.iter().zip(&results);
             let networks = networks
                 .map(|(attachment, result)| NetworkResult { name: attachment.name(), result: result.to_value() });
@@ -138,9 +138,14 @@ impl CniNetworkPlugin {
     }
 
     /// Loopback first, then the networks in order; undone in reverse where one fails.
-    fn attach_all(&self, call: &Call, attachments: &[Attachment], first_of_pod: bool) -> Result<Vec<CniResult>> {
-        let Some(first) = attachments.first() else { return Ok(Vec::new()) };
-        let loopback = self.add_loopback(call, &first.rt)? && first_of_pod;
+    fn attach_all(
+        &self,
+        call: &Call,
+        pod: &RuntimeConf,
+        attachments: &[Attachment],
+        first_of_pod: bool,
+    ) -> Result<Vec<CniResult>> {
+        let loopback = self.add_loopback(call, pod)? && first_of_pod;
         let mut results = Vec::with_capacity(attachments.len());
         for (index, attachment) in attachments.iter().enumerate() {
             match self.add_to_network(call, attachment) {

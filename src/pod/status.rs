@@ -6,7 +6,7 @@ use crate::call::Call;
 use crate::conf::{NetworkConfigList, conf_files};
 use crate::error::{Error, ErrorClass, Result, code};
 use crate::network::{Cni, capabilities};
-use crate::pod::cni::{CniNetworkPlugin, Loaded, read_file};
+use crate::pod::cni::{CniNetworkPlugin, Loaded, PROBE_LIMIT, read_file};
 use crate::pod::{NetworkStatus, PluginStatus, Status};
 
 impl CniNetworkPlugin {
@@ -22,7 +22,7 @@ impl CniNetworkPlugin {
         let asked = ready
             .as_ref()
             .map_err(Clone::clone)
-            .and_then(|network| self.cni.get_status_network_list(call, &network.list));
+            .and_then(|network| self.cni.get_status_network_list(&call.limited(PROBE_LIMIT), &network.list));
         let mut status = Status {
             ready: asked.is_ok(),
             reason: None,
@@ -71,7 +71,7 @@ impl CniNetworkPlugin {
         };
         status.plugins = self.inspect_plugins(call, file, &list);
         status.capabilities = capabilities(&list);
-        let validated = self.cni.validate_network_list(call, &list);
+        let validated = self.validate(call, &list);
         let over = |error: &Error| matches!(error.class(), ErrorClass::Timeout | ErrorClass::Cancelled);
         if validated.as_ref().is_err_and(over) {
             call.check()?;

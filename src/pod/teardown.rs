@@ -37,8 +37,8 @@ impl CniNetworkPlugin {
                 Err(error) => errors.push(error),
             }
         }
-        // The call's end cuts the rest off; what is left is still recorded.
-        if errors.is_empty() {
+        // A pod that keeps a network keeps its loopback.
+        if errors.is_empty() && self.known_attachments(&request.id)?.is_empty() {
             self.del_loopback(call, &loopback);
         }
         match Error::joined(errors) {

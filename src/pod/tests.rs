@@ -412,6 +412,27 @@ fn a_teardown_tries_every_network_and_keeps_what_failed() {
 }
 
 #[test]
+fn the_loopback_comes_first_and_goes_with_the_last_network() {
+    let options = json!({"loopback": true, "builtin": []});
+    let node = node_with(
+        &options,
+        None,
+        &[("10.conflist", list("a", "1.0.0", &["x"])), ("20.conflist", list("b", "1.0.0", &["y"]))],
+    );
+    node.manager.setup_pod(&pod(&json!([{"name": "a"}, {"name": "b"}]))).unwrap();
+    assert_eq!(node.ran(), ["loopback ADD lo", "x ADD eth0", "y ADD eth1"]);
+    assert_eq!(node.manager.list_pods().unwrap()[0].networks.len(), 2, "it is never shown");
+    node.manager.teardown_pod(&pod(&json!([{"name": "b"}]))).unwrap();
+    assert_eq!(node.ran(), ["y DEL eth1"]);
+    node.answer("loopback DEL", failing(999, "its failure is only logged"));
+    node.manager.teardown_pod(&pod(&Value::Null)).unwrap();
+    assert_eq!(node.ran(), ["x DEL eth0", "loopback DEL lo"]);
+
+    node.manager.setup_pod(&request(&json!({"id": "c2", "netns": NETNS, "networks": []}))).unwrap();
+    assert_eq!(node.ran(), ["loopback ADD lo"], "a pod without networks has one too");
+}
+
+#[test]
 fn a_torn_entry_does_not_stop_a_teardown() {
     let node = node(&[("10.conflist", list("a", "1.0.0", &["x"])), ("20.conflist", list("b", "1.0.0", &["y"]))]);
     node.manager.setup_pod(&pod(&json!([{"name": "a"}, {"name": "b"}]))).unwrap();

@@ -1,5 +1,6 @@
 //! What the tests of the shared library have in common. Not every test uses all of it.
 #![allow(dead_code)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -37,4 +38,20 @@ pub(crate) fn compile(source: &str, into: &Path) -> PathBuf {
         .arg(into.join("libcnirt.so.0"))
         .arg(format!("-Wl,-rpath,{}", into.display())));
     program
+}
+
+/// Runs make on the build that is there, in place of a release build that would take minutes.
+pub(crate) fn make(target: &str, destination: &Path) {
+    let target_dir = libraries().parent().unwrap().parent().unwrap().to_owned();
+    let profile = libraries().parent().unwrap().file_name().unwrap().to_owned();
+    run(Command::new("make")
+        .arg(target)
+        .args(["PREFIX=/usr", "LIBDIR=/usr/lib64"])
+        .arg(format!("PROFILE={}", profile.display()))
+        .arg(format!("CARGO={}", env!("CARGO")))
+        .arg(format!("CARGO_TARGET_DIR={}", target_dir.display()))
+        .arg(format!("DESTDIR={}", destination.display()))
+        // The jobserver of a make that runs the tests is not for this one.
+        .env_remove("MAKEFLAGS")
+        .current_dir(root()));
 }

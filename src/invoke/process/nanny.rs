@@ -42,7 +42,8 @@ struct Job {
     fds: Fds,
     lock_offset: i64,
     plugin_stack: *mut u8,
-    /// Set before the host closes any of `fds`, so that a late nanny starts nothing with a number's next owner.
+    /// Set before the host leaves the nanny to itself and closes `fds`: a late nanny must start nothing with what has a
+    /// number now, and must not take the host for dead.
     abandoned: AtomicBool,
 }
 
@@ -196,7 +197,12 @@ impl Drop for Nanny {
         let Some(arena) = self.arena.take() else { return };
         let gone = wait_readable(self.pidfd.as_fd(), PATIENCE) && reap(&self.pidfd);
         // The nanny of a plugin that hangs in the kernel stays to reap it, and its stack with it.
-        let pidfd = if gone { None } else { self.pidfd.try_clone().ok() };
+        let pidfd = if gone {
+            None
+        } else {
+            self.job().abandoned.store(true, Ordering::SeqCst);
+            self.pidfd.try_clone().ok()
+        };
         match (gone, self.heard) {
             // A nanny that somebody killed may have left a plugin on the second stack, on its way to exec.
             (true, false) => std::mem::forget(arena),
@@ -289,13 +295,14 @@ unsafe extern "C" fn nanny(argument: *const c_void) -> ! {
         sys::exit(0);
     }
     let _ = sys::send(fds.control, &STARTED.to_ne_bytes());
-    watch(fds, pid, pidfd);
-    if is_over(fds.control) && !is_readable(fds.host) {
-        // The host lives and has given this plugin up: its lock is its own business again.
+    let host_went = !watch(fds, pid, pidfd);
+    let given_up = job.abandoned.load(Ordering::SeqCst);
+    if given_up {
+        // The lock is the living host's own business again, however long the plugin's end takes.
         sys::close(fds.lock);
     }
     end_group(pid);
-    if fds.lock >= 0 && is_readable(fds.host) {
+    if fds.lock >= 0 && !given_up && (host_went || is_readable(fds.host)) {
         // Before exit: giving the host's memory back can take a second.
         sys::unlock(fds.lock, job.lock_offset);
     }
@@ -361,15 +368,10 @@ fn is_readable(fd: i32) -> bool {
     matches!(sys::poll(&mut [watched(fd)], Some(AT_ONCE)), Ok(1))
 }
 
-fn is_over(control: i32) -> bool {
-    let mut polled = [watched(control)];
-    let _ = sys::poll(&mut polled, Some(AT_ONCE));
-    let [control] = polled;
-    control.revents & libc::POLLHUP != 0
-}
-
-/// Reports the plugin's end and obeys, until the host says that it is enough, or is gone.
-fn watch(fds: Fds, pid: i32, pidfd: i32) {
+/// Reports the plugin's end and obeys, until the host says that it is enough (true), or is gone.
+///
+/// A host that ends closes its control socket a moment before its pidfd says so: the socket's end counts as well.
+fn watch(fds: Fds, pid: i32, pidfd: i32) -> bool {
     let mut reported = false;
     loop {
         let mut polled = [watched(fds.control), watched(fds.host), watched(if reported { -1 } else { pidfd })];
@@ -385,9 +387,6 @@ fn watch(fds: Fds, pid: i32, pidfd: i32) {
                 let _ = sys::send(fds.control, &ending.to_ne_bytes());
             }
         }
-        if host.revents != 0 {
-            return;
-        }
         if control.revents != 0 {
             let mut order = [0];
             match sys::receive(fds.control, &mut order) {
@@ -395,8 +394,10 @@ fn watch(fds: Fds, pid: i32, pidfd: i32) {
                     let _ = sys::kill(pid.wrapping_neg(), libc::SIGTERM);
                 }
                 Err(libc::EAGAIN | libc::EINTR) => {}
-                _ => return,
+                finished => return finished == Ok(1),
             }
+        } else if host.revents != 0 {
+            return false;
         }
     }
 }

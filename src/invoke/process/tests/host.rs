@@ -1,0 +1,197 @@
+//! Hosts that end, and systems that refuse.
+
+use std::os::fd::AsRawFd;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use super::*;
+use crate::call::HeldLock;
+
+const DIR: &str = "CNIRT_TEST_DIR";
+
+fn lock_file(dir: &Path) -> fs::File {
+    fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join("lock")).unwrap()
+}
+
+/// Tries to lock byte 5.
+fn lock(file: &fs::File) -> bool {
+    // SAFETY: all-zero is a valid struct flock, and the command reads no more.
+    unsafe {
+        let mut lock: libc::flock = std::mem::zeroed();
+        lock.l_type = libc::F_WRLCK.try_into().unwrap();
+        lock.l_start = 5;
+        lock.l_len = 1;
+        libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) == 0
+    }
+}
+
+/// The host that is killed: runs a plugin under a lock, the way that the variable says.
+#[test]
+fn victim() {
+    let Some(dir) = std::env::var_os(DIR).map(PathBuf::from) else { return };
+    let file = lock_file(&dir);
+    assert!(lock(&file));
+    let lock = HeldLock { file: Arc::new(file.into()), offset: 5 };
+    let call = Call { lock: Some(lock), ..Call::default() };
+    let way = if dir.join("copied").exists() { NANNIES[1] } else { NANNIES[0] };
+    // A forked child of the host's holds the lock file too; closing alone would not free it.
+    let _ = ProcessExec::default().exec_by(way, &call, &dir.join("plugin"), b"", &[c"PATH=/usr/bin:/bin".into()]);
+}
+
+/// A host that does not outlive its test.
+struct Victim(std::process::Child);
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_killed_host_leaves_no_plugin_and_then_no_lock() {
+    for (row, signal, copied) in [
+        ("SIGKILL", libc::SIGKILL, false),
+        ("SIGKILL, copied table", libc::SIGKILL, true),
+        ("SIGABRT", libc::SIGABRT, false),
+        ("SIGTERM", libc::SIGTERM, false),
+        ("SIGKILL to its whole group", -libc::SIGKILL, false),
+    ] {
+        let script =
+            Script::new("trap '' TERM; sleep 600 & echo $! >$D/child; echo $$ >$D/leader; wait; exec sleep 600");
+        if copied {
+            fs::write(script.dir.path().join("copied"), "").unwrap();
+        }
+        let mut command = isolated_command("host::victim", "CNIRT_UNUSED");
+        let command = command.env(DIR, script.dir.path()).stdout(Stdio::null()).stderr(Stdio::null());
+        std::os::unix::process::CommandExt::process_group(command, 0);
+        let mut host = Victim(command.spawn().unwrap());
+        let (leader, child) = (script.file("leader"), script.file("child"));
+        let file = lock_file(script.dir.path());
+        assert!(!lock(&file), "{row}: the host does not hold the lock");
+        let pid = i32::try_from(host.0.id()).unwrap();
+        sys::kill(if signal < 0 { -pid } else { pid }, signal.abs()).unwrap();
+        wait_until("the lock", || lock(&file));
+        assert!(!runs(&leader) && !runs(&child), "{row}: the lock was free before the plugin was gone");
+        host.0.wait().unwrap();
+    }
+}
+
+/// Lets the kernel refuse a system call with EPERM where its first argument has `flags` and lacks `without`.
+fn refuse(number: libc::c_long, flags: u32, without: u32) {
+    let ld = |offset| libc::sock_filter { code: 0x20, jt: 0, jf: 0, k: offset };
+    let jump = |code, k, jt, jf| libc::sock_filter { code, jt, jf, k };
+    let give = |k| libc::sock_filter { code: 0x06, jt: 0, jf: 0, k };
+    let and = |k| libc::sock_filter { code: 0x54, jt: 0, jf: 0, k };
+    let (allow, refuse) = (0x7fff_0000, 0x0005_0000 | u32::try_from(libc::EPERM).unwrap());
+    let mut program = [
+        ld(0),
+        jump(0x15, u32::try_from(number).unwrap(), 0, 4),
+        ld(16),
+        and(flags | without),
+        jump(0x15, flags, 0, 1),
+        give(refuse),
+        give(allow),
+    ];
+    let program = libc::sock_fprog { len: program.len().try_into().unwrap(), filter: program.as_mut_ptr() };
+    // SAFETY: a whole filter program, which the kernel copies.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program), 0);
+    }
+}
+
+const VM: u32 = libc::CLONE_VM.cast_unsigned();
+const THREAD_OR_VFORK: u32 = (libc::CLONE_VFORK | libc::CLONE_THREAD).cast_unsigned();
+
+#[test]
+fn a_system_without_nannies_starts_plugins_directly() {
+    isolated("host::a_system_without_nannies_starts_plugins_directly", || {
+        let script = Script::new("read -r x x x parent x </proc/self/stat; echo $parent");
+        let host = format!("{}\n", std::process::id());
+        assert_ne!(script.run(WAYS[0], &Call::default()).unwrap(), host);
+        refuse(libc::SYS_clone, VM, THREAD_OR_VFORK);
+        assert_eq!(script.run(WAYS[0], &Call::default()).unwrap(), host);
+    });
+}
+
+#[test]
+fn a_system_without_clone_for_pidfds_still_forks() {
+    isolated("host::a_system_without_clone_for_pidfds_still_forks", || {
+        let script = Script::new("echo $$; exit 0");
+        refuse(libc::SYS_clone, libc::CLONE_PIDFD.cast_unsigned(), 0);
+        script.run(WAYS[0], &Call::default()).unwrap();
+        assert!(Script::new("exit 3").run(WAYS[0], &Call::default()).unwrap_err().to_string().ends_with("status 3"));
+    });
+}
+
+#[test]
+fn a_host_that_must_not_be_looked_into_has_its_table_copied() {
+    isolated("host::a_host_that_must_not_be_looked_into_has_its_table_copied", || {
+        let script = Script::new("exec ls /proc/self/fd");
+        refuse(libc::SYS_pidfd_getfd, 0, 0);
+        assert_eq!(script.run(WAYS[0], &Call::default()).unwrap(), "0\n1\n2\n3\n");
+        assert!(FETCHING_REFUSED.load(Ordering::Relaxed));
+    });
+}
+
+#[test]
+fn a_system_without_close_range_closes_one_by_one() {
+    isolated("host::a_system_without_close_range_closes_one_by_one", || {
+        let script = Script::new("exec ls /proc/self/fd");
+        // SAFETY: a plain duplicate, which exec would leave open.
+        assert!(unsafe { libc::dup(2) } > 2);
+        let limit = libc::rlimit { rlim_cur: 1024, rlim_max: 1024 };
+        // SAFETY: `limit` is what the call takes.
+        unsafe { assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit), 0) };
+        refuse(libc::SYS_close_range, 0, 0);
+        for way in WAYS {
+            assert_eq!(script.run(way, &Call::default()).unwrap(), "0\n1\n2\n3\n", "{way:?}");
+        }
+    });
+}
+
+/// A nanny that cannot act, as behind a plugin that hangs in the kernel: stopped.
+#[test]
+fn a_plugin_that_cannot_be_killed_does_not_hold_the_call() {
+    isolated("host::a_plugin_that_cannot_be_killed_does_not_hold_the_call", || {
+        for way in NANNIES {
+            let script = Script::new("read -r x x x parent x </proc/self/stat; echo $parent >$D/nanny; exec sleep 600");
+            let call = limited(600);
+            let start = Instant::now();
+            let (nanny, error) = std::thread::scope(|scope| {
+                let run = scope.spawn(|| script.run_with(&impatient(100), way, &call, b"").unwrap_err());
+                let nanny: i32 = script.file("nanny").parse().unwrap();
+                sys::kill(nanny, libc::SIGSTOP).unwrap();
+                (nanny, run.join().unwrap())
+            });
+            assert_eq!(error.class(), ErrorClass::Timeout, "{way:?}");
+            let took = start.elapsed();
+            assert!(took >= Duration::from_millis(1500) && took < Duration::from_secs(4), "{way:?}: {took:?}");
+            sys::kill(nanny, libc::SIGCONT).unwrap();
+            wait_until("the nanny's end", || !runs(&nanny.to_string()));
+            Script::new("exit 0").run(way, &Call::default()).unwrap();
+            assert_eq!(sys::reap(-1, libc::WNOHANG), Err(libc::ECHILD), "{way:?}: the next run reaps it");
+        }
+    });
+}
+
+#[test]
+fn a_nanny_that_is_killed_takes_the_plugin_along_and_is_no_success() {
+    isolated("host::a_nanny_that_is_killed_takes_the_plugin_along_and_is_no_success", || {
+        for way in NANNIES {
+            let script = Script::new(
+                "read -r x x x parent x </proc/self/stat; echo $parent >$D/nanny; echo $$ >$D/pid; exec sleep 600",
+            );
+            let error = std::thread::scope(|scope| {
+                let run = scope.spawn(|| script.run(way, &Call::default()).unwrap_err());
+                let pid = script.file("pid");
+                sys::kill(script.file("nanny").parse().unwrap(), libc::SIGKILL).unwrap();
+                wait_until("the plugin's end", || !runs(&pid));
+                run.join().unwrap()
+            });
+            assert_eq!(error.class(), ErrorClass::Io, "{way:?}");
+            assert!(error.to_string().ends_with(": exit status lost"), "{error}");
+        }
+    });
+}

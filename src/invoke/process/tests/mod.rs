@@ -1,0 +1,102 @@
+//! Both engines over the same rows; the plugins are shell scripts in directories of their own.
+
+mod guest;
+mod host;
+mod plugin;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::*;
+
+const WAYS: [Way; 3] = [Way::Nanny(Table::Fetched), Way::Nanny(Table::Copied), Way::Direct];
+const NANNIES: [Way; 2] = [Way::Nanny(Table::Fetched), Way::Nanny(Table::Copied)];
+
+/// A plugin in a directory of its own, which it knows as `$D`.
+struct Script {
+    dir: tempfile::TempDir,
+}
+
+impl Script {
+    fn new(text: &str) -> Self {
+        Self::bytes(format!("#!/bin/sh\nD=${{0%/*}}\n{text}\n").as_bytes(), 0o755)
+    }
+
+    fn bytes(bytes: &[u8], mode: u32) -> Self {
+        let script = Self { dir: tempfile::tempdir().unwrap() };
+        fs::write(script.path(), bytes).unwrap();
+        fs::set_permissions(script.path(), fs::Permissions::from_mode(mode)).unwrap();
+        script
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("plugin")
+    }
+
+    /// What the plugin wrote to `$D/<name>`, once it has.
+    fn file(&self, name: &str) -> String {
+        let path = self.dir.path().join(name);
+        let mut text = String::new();
+        wait_until(name, || {
+            text = fs::read_to_string(&path).unwrap_or_default();
+            text.ends_with('\n')
+        });
+        text.trim_end().to_owned()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.dir.path().join(name).exists()
+    }
+
+    fn run(&self, way: Way, call: &Call) -> Result<String> {
+        self.run_with(&ProcessExec::default(), way, call, b"")
+    }
+
+    fn run_with(&self, exec: &ProcessExec, way: Way, call: &Call, stdin: &[u8]) -> Result<String> {
+        let env = [c"PATH=/usr/bin:/bin".to_owned()];
+        exec.exec_by(way, call, &self.path(), stdin, &env).map(|out| String::from_utf8(out).unwrap())
+    }
+}
+
+fn limited(ms: u64) -> Call {
+    Call::with_timeout(Some(Duration::from_millis(ms)))
+}
+
+fn impatient(grace_ms: u64) -> ProcessExec {
+    ProcessExec { kill_grace: Duration::from_millis(grace_ms), ..ProcessExec::default() }
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(Instant::now() < end, "{what}: not in time");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Whether a process runs; a zombie does not.
+fn runs(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z') && !rest.starts_with('X'))
+}
+
+/// Runs `body` in a process of its own, for what belongs to a whole process. Call it first in a test of this name.
+fn isolated(test: &str, body: fn()) {
+    const VARIABLE: &str = "CNIRT_ISOLATED_TEST";
+    if std::env::var(VARIABLE).is_ok_and(|inner| inner == test) {
+        return body();
+    }
+    let output = isolated_command(test, VARIABLE).output().unwrap();
+    assert!(output.status.success(), "{:?}\n{}", output.status, String::from_utf8_lossy(&output.stdout));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "no test {test}");
+}
+
+fn isolated_command(test: &str, variable: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let full = format!("{}::{test}", module_path!().split_once("::").unwrap().1);
+    command.args([&full, "--exact", "--test-threads=1", "--nocapture"]).env(variable, test);
+    command
+}
