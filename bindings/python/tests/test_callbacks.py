@@ -4,7 +4,7 @@ import json
 import threading
 
 import pytest
-from support import RESULT, VERSION, Node
+from support import RESULT, VERSION, Node, thread
 
 import cnirt
 
@@ -206,52 +206,62 @@ def test_calling_the_own_handle_is_refused(node):
 
 
 def test_exceptions_find_their_call_among_threads(node):
-    both = threading.Barrier(2)
+    """The older call's exception comes while the newer one is in its callback."""
+    events = {name: threading.Event() for name in ("older is in", "newer is in", "older is done")}
 
     def get_netns(pod):
-        both.wait(60)
+        if pod["id"] == "older":
+            events["older is in"].set()
+            assert events["newer is in"].wait(60)
+        else:
+            events["newer is in"].set()
+            assert events["older is done"].wait(60)
         raise KeyError(pod["id"])
 
     node.script("fake", "exit 1")
-    causes = {}
-
-    def call(name):
-        with pytest.raises(cnirt.IoError) as caught:
-            plugin.setup_pod(id=name)
-        causes[name] = caught.value.__cause__.args[0]
-
-    with cnirt.Plugin(**node.options(), get_netns=get_netns) as plugin:
-        threads = [threading.Thread(target=call, args=[name]) for name in ("a", "b")]
-        for one in threads:
-            one.start()
-        for one in threads:
-            one.join(60)
-    assert causes == {"a": "a", "b": "b"}
+    with cnirt.Plugin(**node.options(), get_netns=get_netns) as plugin, thread(plugin.setup_pod, id="older") as older:
+        assert events["older is in"].wait(60)
+        with thread(plugin.setup_pod, id="newer") as newer:
+            with pytest.raises(cnirt.IoError) as caught:
+                older()
+            assert caught.value.__cause__.args == ("older",)
+            events["older is done"].set()
+            with pytest.raises(cnirt.IoError) as caught:
+                newer()
+            assert caught.value.__cause__.args == ("newer",)
 
 
-def test_a_small_stack_moves_the_callback_to_another_thread_and_finds_the_call(node):
-    """With less than 512 KiB left the library works on a helper thread."""
-    seen = []
+@pytest.fixture
+def small_stacks():
+    """With less than 512 KiB left the library works, and calls back, on a helper thread."""
+    before = threading.stack_size(256 * 1024)
+    yield
+    threading.stack_size(before)
+
+
+def test_an_exception_on_a_helper_thread_finds_the_call(node, small_stacks):
+    threads = []
 
     def get_netns(pod):
-        seen.append(threading.get_ident())
+        threads.append(threading.get_ident())
         raise KeyError(pod["id"])
 
     def call():
-        seen.append(threading.get_ident())
-        with pytest.raises(cnirt.IoError) as caught:
-            plugin.setup_pod(id="pod")
-        seen.append(caught.value.__cause__)
+        threads.append(threading.get_ident())
+        plugin.setup_pod(id="pod")
 
     node.script("fake", "exit 1")
-    with cnirt.Plugin(**node.options(), get_netns=get_netns) as plugin:
-        before = threading.stack_size(256 * 1024)
-        try:
-            one = threading.Thread(target=call)
-            one.start()
-        finally:
-            threading.stack_size(before)
-        one.join(60)
-    caller, callback, cause = seen
-    assert caller != callback
-    assert cause.args == ("pod",)
+    with cnirt.Plugin(**node.options(), get_netns=get_netns) as plugin, thread(call) as wait:
+        with pytest.raises(cnirt.IoError) as caught:
+            wait()
+        assert caught.value.__cause__.args == ("pod",)
+    assert len(set(threads)) == 2
+
+
+def test_closing_on_a_helper_thread_does_not_hang(node, small_stacks):
+    node.script("fake", "exit 1")
+    plugin = cnirt.Plugin(**node.options(), get_netns=lambda pod: plugin.close())
+    with thread(plugin.setup_pod, id="pod") as wait, pytest.raises(cnirt.Error):
+        wait()
+    assert plugin.closed
+    assert plugin._pointer is None, "not freed"

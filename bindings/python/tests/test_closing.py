@@ -118,19 +118,21 @@ def test_closing_from_a_callback_lets_the_call_end(tmp_path):
     assert len(_callbacks._hosts) == known
 
 
-def test_closing_from_a_signal_handler_does_not_hang(tmp_path):
-    """The handler runs between the library's return and the caller, when the call still counts."""
-    node = Node(tmp_path)
-    node.network("fake")
-    node.script("fake", "false")
-    plugin = cnirt.Plugin(
-        **node.options(), get_netns=lambda pod: signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
-    )
+def test_closing_from_a_signal_handler_does_not_hang(hanging):
+    """The handler runs when the library has returned, and the call still counts."""
+    main = threading.get_ident()
+
+    def interrupt():
+        hanging.wait_for_start()
+        signal.pthread_kill(main, signal.SIGUSR1)
+
+    plugin = cnirt.Plugin(**hanging.options())
     before = signal.signal(signal.SIGUSR1, lambda *_: plugin.close())
     try:
-        with pytest.raises(cnirt.Error):
-            plugin.setup_pod(id="pod")
+        with thread(interrupt), pytest.raises(cnirt.TimeoutError):
+            plugin.setup_pod(id="pod", netns=hanging.NETNS, timeout_ms=500)
         assert plugin.closed
+        assert plugin._pointer is None, "not freed"
     finally:
         signal.signal(signal.SIGUSR1, before)
 

@@ -37,8 +37,14 @@ def test_the_wheel_has_the_library_and_the_platforms_tag(tmp_path):
     sources = {f"cnirt/{path.name}" for path in (PACKAGE / "src" / "cnirt").iterdir() if path.is_file()}
     assert {name for name in names if name.startswith("cnirt/")} == sources | {"cnirt/libcnirt.so"}
     assert "cnirt/py.typed" in names
+    assert f"cnirt-{version()}.dist-info/licenses/LICENSE" in names
     assert "Root-Is-Purelib: false" in metadata
     assert f"Tag: py3-none-{platform}" in metadata
+
+
+def test_the_licence_is_the_repositorys():
+    # A copy: what is outside this directory cannot be in an sdist.
+    assert (PACKAGE / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
 
 
 def test_an_sdist_asks_for_a_library(tmp_path):

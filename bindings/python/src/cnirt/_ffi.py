@@ -96,9 +96,12 @@ def text_in(what: str, text: str | os.PathLike[str]) -> bytes:
     return data
 
 
-def take(out: c_char_p) -> str | None:
-    """The text that the library handed out, which is freed."""
-    try:
-        return None if out.value is None else out.value.decode()
-    finally:
-        lib.cni_string_free(out)
+class Text(c_char_p):
+    """Where a call puts its text: the library's, freed with this object, even if a signal's handler raises."""
+
+    def text(self) -> str | None:
+        """The text, where there is one."""
+        return None if self.value is None else self.value.decode()
+
+    def __del__(self) -> None:
+        lib.cni_string_free(self)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from ctypes import byref, c_char_p
+from ctypes import byref
 from typing import Any
 
 from ._errors import from_answer
-from ._ffi import lib, take, text_in
+from ._ffi import Text, lib, text_in
 from ._requests import Path, dumps
 
 
@@ -58,9 +58,8 @@ def _json(value: str | Any) -> bytes:
 
 
 def _call(function: Any, *arguments: Any) -> str:
-    out = c_char_p()
+    out = Text()
     rc = function(*arguments, byref(out))
-    text = take(out)
     if rc:
-        raise from_answer(rc, text)
-    return text or ""
+        raise from_answer(rc, out.text())
+    return out.text() or ""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from ctypes import byref, c_char_p, pointer
+from ctypes import byref, pointer
 from typing import TYPE_CHECKING, Any, cast
 
 from . import _answers as answers
 from ._callbacks import ExecPlugin, FindPlugin, GetNetns, GetPodPortMappings, Host, Log, report
 from ._errors import from_answer
-from ._ffi import PluginPointer, lib, take, text_in
+from ._ffi import PluginPointer, Text, lib, text_in
 from ._managed import Managed
 from ._requests import PluginOptions, PodRequest, dumps, to_object
 
@@ -51,7 +51,7 @@ class Plugin(Managed):
             }
         )
         callbacks = self._host.to_c()
-        made, out = PluginPointer(), c_char_p()
+        made, out = PluginPointer(), Text()
         with self._host.watch(None) as raised:
             rc = lib.cni_plugin_new(text, callbacks and pointer(callbacks), byref(made), byref(out))
         if made:
@@ -134,7 +134,7 @@ class Plugin(Managed):
         return json.loads(self._text(function, *arguments, call_id=call_id))
 
     def _text(self, function: Any, *arguments: bytes | None, call_id: str | None = None) -> str:
-        out = c_char_p()
+        out = Text()
         with self._in_use() as pointer, self._host.watch(call_id) as raised:
             rc = function(pointer, *arguments, byref(out))
         return _finish(rc, out, raised)
@@ -149,10 +149,9 @@ class Plugin(Managed):
         return self._host.is_inside()
 
 
-def _finish(rc: int, out: c_char_p, raised: list[BaseException]) -> str:
+def _finish(rc: int, out: Text, raised: list[BaseException]) -> str:
     """The text of a call that succeeded; else raises, with what the callbacks raised as the cause."""
-    text = take(out)
-    error = from_answer(rc, text) if rc else None
+    error = from_answer(rc, out.text()) if rc else None
     for one in raised:
         if not isinstance(one, Exception):
             raise one from error
@@ -163,4 +162,4 @@ def _finish(rc: int, out: c_char_p, raised: list[BaseException]) -> str:
         report(one)
     if error is not None:
         raise error
-    return text or ""
+    return out.text() or ""
