@@ -73,6 +73,8 @@ impl cni_plugin {
     pub(super) fn new(options: Option<&str>, callbacks: Arc<Callbacks>, log: Dispatch) -> Result<Arc<Self>> {
         let options = options.map_or_else(|| Ok(PluginOptions::default()), PluginOptions::from_json)?;
         let manager = PluginManager::new(options, callbacks.hooks())?;
+        // A thread that was about to log for the first time may have asked who listens before this handle did.
+        tracing::callsite::rebuild_interest_cache();
         let (id, name) = (callbacks.id(), manager.plugin_name());
         let core = Some(Arc::new(Core { manager, log, _callbacks: callbacks }));
         let state = Mutex::new(State { core, running: 0, life: Life::Open });
