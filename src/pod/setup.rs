@@ -129,8 +129,10 @@ impl CniNetworkPlugin {
             if_name: if_name.clone(),
         };
         let cached = self.cni.cache(rt).get(&key);
-        if !taken.contains(if_name) && matches!(cached, Cached::Missing) {
-            return Ok(());
+        match cached {
+            Cached::Missing if !taken.contains(if_name) => return Ok(()),
+            Cached::Unreadable(error) if error.class() == ErrorClass::Io => return Err(error),
+            _ => {}
         }
         let words = format!("pod {} is attached already on interface {if_name}", rt.container_id);
         let error = Error::new(ErrorClass::Exists, words).with_hint("tear the pod down first");
