@@ -63,7 +63,7 @@ fn host(kind: &str) {
     Host::start(kind, None).ends_well();
 }
 
-/// The processes that have the host's marker in their environment: itself, its nannies, its plugins, and their children.
+/// The processes that have the host's marker in their environment: itself, its nannies, its plugins, their children.
 fn marked(directory: &Path) -> Vec<String> {
     let marker = format!("CNIRT_TEST_MARKER={}", directory.display());
     let processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());

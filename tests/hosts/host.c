@@ -48,7 +48,7 @@ static void *waiter(void *unused) {
         int status = 0;
         pid_t child = waitpid(-1, &status, waiting);
         if (!direct && !(waiting & __WALL)) {
-            expect(child == -1 && errno == ECHILD, "no child for waitpid(-1): it found %d with status %#x", (int)child, status);
+            expect(child == -1 && errno == ECHILD, "waitpid(-1) found %d with status %#x", (int)child, status);
         }
         waiter_runs = 1;
         nap(50);
@@ -68,7 +68,8 @@ static const char *difference(const char *before, const char *after) {
             new = after + 1;
         }
     }
-    snprintf(lines, sizeof lines, "\"%.*s\" became \"%.*s\"", (int)strcspn(old, "\n"), old, (int)strcspn(new, "\n"), new);
+    snprintf(lines, sizeof lines, "\"%.*s\" became \"%.*s\"", (int)strcspn(old, "\n"), old, (int)strcspn(new, "\n"),
+             new);
     return lines;
 }
 
@@ -165,8 +166,8 @@ static void modes(void) {
     struct stat stat;
     make_netns("pod");
     succeeds("set-up", cni_setup_pod, request("pod", ""), "10.77.0.");
-    expect(lstat(in_node("cache/results"), &stat) == 0 && (stat.st_mode & 07777) == 0700, "results/ has mode 0700");
-    expect(lstat(in_node("cache/results/net-pod-eth0"), &stat) == 0 && (stat.st_mode & 07777) == 0600, "the entry has mode 0600");
+    expect(lstat(in_node("cache/results"), &stat) == 0 && (stat.st_mode & 07777) == 0700, "mode 0700");
+    expect(lstat(in_node("cache/results/net-pod-eth0"), &stat) == 0 && (stat.st_mode & 07777) == 0600, "mode 0600");
     succeeds("teardown", cni_teardown_pod, request("pod", ""), "eth0");
     remove_netns("pod");
 }
@@ -304,7 +305,8 @@ static void forking(void) {
             staying[forks] = child;
         } else {
             int code = forks % 8 == 1 ? 0 : forks % 8;
-            expect(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == code, "its own child");
+            expect(waitpid(child, &status, 0) == child, "a child of its own: %m");
+            expect(WIFEXITED(status) && WEXITSTATUS(status) == code, "status %d, not %#x", code, status);
         }
         ++forks;
         nap(1000);
@@ -346,7 +348,8 @@ static void without_descriptors(void) {
             ++succeeded;
         } else {
             ++refused;
-            expect(rc == CNI_E_IO && strstr(words(out), "too many open files") != NULL, "with %d more: %s %s", more, cni_rc_name(rc), words(out));
+            expect(rc == CNI_E_IO, "with %d more: %s", more, cni_rc_name(rc));
+            expect(strstr(words(out), "too many open files") != NULL, "with %d more: %s", more, words(out));
         }
         cni_string_free(out);
         succeeds("teardown", cni_teardown_pod, request("pod", ""), "");
@@ -392,8 +395,8 @@ static void crowd(void) {
     for (one = 0; one < THREADS; ++one) pthread_join(threads[one], NULL);
     for (one = 0; one < THREADS; ++one) {
         for (other = 0; other < one; ++other) {
-            expect(addresses[one] && addresses[other] && strcmp(addresses[one], addresses[other]) != 0, "%d and %d have %s",
-                   one, other, addresses[one]);
+            const char *first = words(addresses[one]), *second = words(addresses[other]);
+            expect(strcmp(first, second) != 0, "%d and %d have %s", one, other, first);
         }
     }
     for (one = 0; one < THREADS; ++one) cni_string_free(addresses[one]);

@@ -48,21 +48,24 @@ static const char *in_node(const char *name) {
 
 static void write_file(const char *path, const char *content, mode_t mode) {
     FILE *file = fopen(path, "we");
-    expect(file != NULL && fputs(content, file) >= 0 && fclose(file) == 0 && chmod(path, mode) == 0, "writing %s", path);
+    expect(file != NULL && fputs(content, file) >= 0 && fclose(file) == 0, "writing %s", path);
+    expect(chmod(path, mode) == 0, "the mode of %s", path);
 }
 
-/* A network with bridge and host-local; a plugin that runs until it is told to end, with a child; one that reads nothing. */
+/* A network of bridge and host-local; a plugin that waits for a word, and has a child; one that reads nothing. */
 static void make_node(void) {
     char text[4096], options[2048];
     char *error = NULL;
     expect(mkdir(in_node("conf"), 0700) == 0 && mkdir(in_node("bin"), 0700) == 0, "directories in %s", node_dir);
     snprintf(text, sizeof text,
-             "{\"cniVersion\": \"1.0.0\", \"name\": \"net\", \"plugins\": [{\"type\": \"bridge\", \"bridge\": \"bridge0\","
-             " \"ipam\": {\"type\": \"host-local\", \"dataDir\": \"%s\", \"ranges\": [[{\"subnet\": \"10.77.0.0/24\"}]]}}]}",
+             "{\"cniVersion\": \"1.0.0\", \"name\": \"net\", \"plugins\": ["
+             "{\"type\": \"bridge\", \"bridge\": \"bridge0\", \"ipam\": {\"type\": \"host-local\", \"dataDir\": \"%s\","
+             " \"ranges\": [[{\"subnet\": \"10.77.0.0/24\"}]]}}]}",
              in_node("ipam"));
     write_file(in_node("conf/net.conflist"), text, 0600);
     snprintf(text, sizeof text,
-             "#!/bin/sh\n[ $CNI_COMMAND = ADD ] || exit 0\nsleep 1000 &\ntrap '' TERM\necho > %s\nread line < %s\nkill $!\n"
+             "#!/bin/sh\n[ $CNI_COMMAND = ADD ] || exit 0\nsleep 1000 &\ntrap '' TERM\n"
+             "echo > %s\nread line < %s\nkill $!\n"
              "cat > /dev/null\n"
              "echo '{\"cniVersion\":\"1.0.0\"}'\n",
              in_node("running"), in_node("go"));
@@ -112,7 +115,8 @@ typedef cni_rc operation(cni_plugin *, const char *, char **);
 static void succeeds(const char *what, operation *call, const char *request, const char *part) {
     char *out = NULL;
     cni_rc rc = call(plugin, request, &out);
-    expect(rc == CNI_OK && out != NULL && strstr(out, part) != NULL, "%s of %s: %s %s", what, request, cni_rc_name(rc), words(out));
+    expect(rc == CNI_OK && strstr(words(out), part) != NULL, "%s of %.200s: %s %s", what, request, cni_rc_name(rc),
+           words(out));
     cni_string_free(out);
 }
 
@@ -140,6 +144,8 @@ static void slow_goes(void) {
     expect(go != NULL && fputs("\n", go) >= 0 && fclose(go) == 0, "the slow plugin goes on");
 }
 
-#define SLOW ", \"networks\": [{\"name\": \"net\"}, {\"config\": {\"cniVersion\": \"1.0.0\", \"name\": \"slow\", \"type\": \"slow\"}}]"
+#define SLOW \
+    ", \"networks\": [{\"name\": \"net\"}, {\"config\":" \
+    " {\"cniVersion\": \"1.0.0\", \"name\": \"slow\", \"type\": \"slow\"}}]"
 
 #endif

@@ -82,7 +82,8 @@ static void add_descriptor(struct text *text, int fd) {
 }
 
 static void add_task(struct text *text, int task) {
-    static const char *const kinds[] = {"cgroup", "ipc", "mnt", "net", "pid", "pid_for_children", "time", "user", "uts"};
+    static const char *const kinds[] = {"cgroup", "ipc",  "mnt",  "net", "pid", "pid_for_children",
+                                        "time",   "user", "uts"};
     static const char *const lines[] = {"Name:", "SigBlk:", "Cap", "NoNewPrivs:", "Seccomp:", NULL};
     char path[128];
     size_t kind;
@@ -119,7 +120,9 @@ static char *state(void) {
         for (byte = 0; byte < 8; ++byte) add(&text, "%02x", ((unsigned char *)&action.sa_mask)[byte]);
         add(&text, "\n");
     }
-    if (sigaltstack(NULL, &stack) == 0) add(&text, "stack %p %#x %zu\n", stack.ss_sp, (unsigned)stack.ss_flags, stack.ss_size);
+    if (sigaltstack(NULL, &stack) == 0) {
+        add(&text, "stack %p %#x %zu\n", stack.ss_sp, (unsigned)stack.ss_flags, stack.ss_size);
+    }
     prctl(PR_GET_CHILD_SUBREAPER, &subreaper);
     prctl(PR_GET_PDEATHSIG, &death);
     add(&text, "subreaper %d, death %d, dumpable %d\n", subreaper, death, prctl(PR_GET_DUMPABLE));
