@@ -1,4 +1,4 @@
-//! The process engine: an [`Exec`](crate::invoke::Exec) that starts plugin binaries.
+//! The process engine: an [`Exec`] that starts plugin binaries.
 //!
 //! It is a good guest: no signal, no descriptor and no child of its own becomes visible to the host, and what a plugin
 //! leaves in its process group is killed. A plugin runs under a [`nanny`], or [`direct`]ly where that cannot be.
