@@ -133,4 +133,20 @@ static char *state(void) {
     return text.bytes;
 }
 
+/* The first line that differs, or NULL. */
+static const char *difference(const char *before, const char *after) {
+    static char lines[1024];
+    const char *old = before, *new = after;
+    if (strcmp(before, after) == 0) return NULL;
+    for (; *before != '\0' && *before == *after; ++before, ++after) {
+        if (*after == '\n') {
+            old = before + 1;
+            new = after + 1;
+        }
+    }
+    snprintf(lines, sizeof lines, "\"%.*s\" became \"%.*s\"", (int)strcspn(old, "\n"), old, (int)strcspn(new, "\n"),
+             new);
+    return lines;
+}
+
 #endif
