@@ -1,7 +1,7 @@
 //! The options of a network plugin, and their defaults.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -128,12 +128,9 @@ impl PluginOptions {
         Ok(Self {
             plugin: choice(object, "plugin", &[("cni", PluginKind::Cni), ("noop", PluginKind::Noop)])?
                 .unwrap_or(default.plugin),
-            conf_dir: object.optional("confDir")?.unwrap_or(default.conf_dir),
-            // The kubelet splits a list of directories and skips the empty ones.
-            bin_dirs: object
-                .optional::<Vec<PathBuf>>("binDirs")?
-                .map_or(default.bin_dirs, |dirs| dirs.into_iter().filter(|dir| !dir.as_os_str().is_empty()).collect()),
-            cache_dir: object.optional("cacheDir")?.unwrap_or(default.cache_dir),
+            conf_dir: directory(object, "confDir")?.unwrap_or(default.conf_dir),
+            bin_dirs: bin_dirs(object)?.unwrap_or(default.bin_dirs),
+            cache_dir: directory(object, "cacheDir")?.unwrap_or(default.cache_dir),
             default_network: object.optional("defaultNetwork")?,
             pod_cidr,
             if_name,
@@ -170,6 +167,23 @@ pub(super) fn check_pod_cidr(cidr: &str) -> Result<()> {
 /// A duration in milliseconds.
 pub(super) fn milliseconds(object: &mut Object, key: &'static str) -> Result<Option<Duration>> {
     Ok(object.optional(key)?.map(Duration::from_millis))
+}
+
+/// A directory as an absolute path, so that a host that changes its own does not lose it.
+fn directory(object: &mut Object, key: &'static str) -> Result<Option<PathBuf>> {
+    let Some(path) = object.optional::<PathBuf>(key)? else { return Ok(None) };
+    absolute(object, key, &path).map(Some)
+}
+
+/// The kubelet skips empty ones.
+fn bin_dirs(object: &mut Object) -> Result<Option<Vec<PathBuf>>> {
+    let Some(dirs) = object.optional::<Vec<PathBuf>>("binDirs")? else { return Ok(None) };
+    let dirs = dirs.iter().filter(|dir| !dir.as_os_str().is_empty());
+    dirs.map(|dir| absolute(object, "binDirs", dir)).collect::<Result<_>>().map(Some)
+}
+
+fn absolute(object: &Object, key: &str, path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|error| object.refused(key, format!("{}: {error}", path.display())))
 }
 
 /// One word out of a few.
@@ -244,6 +258,14 @@ mod tests {
     }
 
     #[test]
+    fn directories_do_not_follow_the_host() {
+        let options = PluginOptions::from_json(r#"{"confDir":"c","binDirs":["b/../b"],"cacheDir":"./k"}"#).unwrap();
+        let here = std::env::current_dir().unwrap();
+        assert_eq!((options.conf_dir, options.cache_dir), (here.join("c"), here.join("k")));
+        assert_eq!(options.bin_dirs, [here.join("b/../b")]);
+    }
+
+    #[test]
     fn bad_options_name_their_key() {
         for (text, words) in [
             (r#"{"plugin":"x"}"#, "plugin options, key \"plugin\": \"x\" is none of cni, noop"),
@@ -253,6 +275,7 @@ mod tests {
                 "plugin options, key \"ifName\": interface name contains / or : or whitespace characters",
             ),
             (r#"{"builtin":["bridge"]}"#, "plugin options, key \"builtin\": there is no built-in plugin \"bridge\""),
+            (r#"{"confDir":""}"#, "plugin options, key \"confDir\": : cannot make an empty path absolute"),
             (r#"{"builtin":"all"}"#, "plugin options, key \"builtin\": expected a list of plugin types, or \"auto\""),
             (r#"{"timeoutMs":-1}"#, "plugin options, key \"timeoutMs\": invalid number"),
         ] {
