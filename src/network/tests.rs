@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::error::{Cause, Error, ErrorClass};
+use crate::call::Call;
+use crate::conf::{NetworkConfigList, PluginConfig};
+use crate::error::{Cause, Error, ErrorClass, Result};
 use crate::store::Cached;
 
 /// Answers by type and command, and remembers what was asked.
@@ -393,7 +395,7 @@ fn a_cache_that_cannot_be_written_is_refused_before_any_plugin_runs() {
     let error = node.cni.add_network_list(&Call::default(), &list("1.0.0"), &rt()).unwrap_err();
     assert_eq!((error.class(), node.ran().as_str()), (ErrorClass::Cache, ""));
     assert!(matches!(
-        node.cni.cache(&rt()).get(&key(&list("1.0.0"), &rt()).unwrap()),
+        node.cni.cache(&rt()).get(&Network::from(&list("1.0.0")).key(&rt()).unwrap()),
         Cached::Missing | Cached::Unreadable(_)
     ));
 }
