@@ -119,3 +119,110 @@ fn read_plugin(object: &mut Object) -> Result<PluginConfig> {
         ..written
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorClass;
+
+    const LIST: &str = r#"{"name":"n","cniVersion":"1.1.0","disableCheck":"true","x":1.50,
+                           "plugins":[{"type":"t","name":"p","capabilities":{"a":true},"n":12345678901234567890}]}"#;
+
+    #[test]
+    fn a_text_is_a_list_or_a_single_network() {
+        for (text, list) in [
+            (LIST, true),
+            (r#"{"name":"n","type":"t","plugins":[{"type":"u"}]}"#, true),
+            (r#"{"name":"n"}"#, true),
+            (r#"{"name":"n","type":"t"}"#, false),
+            (r#"{"Type":"t"}"#, false),
+            (r#"{"type":"t","bytes":1}"#, false),
+        ] {
+            let is_list = matches!(NetworkConf::parse(text).unwrap(), NetworkConf::List(_));
+            assert_eq!(is_list, list, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_parsed_list_comes_back_as_it_was() {
+        let list = NetworkConf::parse_list(LIST, None).unwrap();
+        let value = list.to_value(Some(Path::new("/d/f.conflist")));
+        assert_eq!(
+            value,
+            json!({
+                "name": "n", "cniVersion": "1.1.0", "disableCheck": true, "disableGC": false,
+                "loadOnlyInlinedPlugins": false, "bytes": LIST, "file": "/d/f.conflist",
+                "plugins": [{"type": "t", "name": "p", "capabilities": {"a": true},
+                    "bytes": r#"{"capabilities":{"a":true},"n":12345678901234567890,"name":"p","type":"t"}"#}],
+            })
+        );
+        assert_eq!(NetworkConf::parse(&value.to_string()).unwrap(), NetworkConf::List(list));
+    }
+
+    #[test]
+    fn changed_values_count_and_the_text_does_not() {
+        let mut value = NetworkConf::parse_list(LIST, None).unwrap().to_value(None);
+        value["name"] = "m".into();
+        value["disableCheck"] = false.into();
+        value["disableGC"] = true.into();
+        value["plugins"][0]["type"] = "u".into();
+        value["plugins"][0]["name"] = "".into();
+        value["plugins"][0]["capabilities"] = json!({});
+        value["bytes"] = "anything".into();
+        let NetworkConf::List(list) = NetworkConf::parse(&value.to_string()).unwrap() else { panic!("{value}") };
+        assert_eq!((list.name.as_str(), list.disable_check, list.disable_gc), ("m", false, true));
+        assert_eq!(list.bytes, b"anything");
+        let plugin = &list.plugins[0];
+        assert_eq!((plugin.plugin_type.as_str(), plugin.name.as_str(), plugin.capabilities.len()), ("u", "", 0));
+        assert_eq!(plugin.object()["type"], "t");
+        let single = r#"{"type":"u","name":"m","cniVersion":"0.4.0","bytes":"{\"type\":\"t\",\"name\":\"n\"}"}"#;
+        let NetworkConf::Single(single) = NetworkConf::parse(single).unwrap() else { panic!("{single}") };
+        assert_eq!((single.plugin_type.as_str(), single.name.as_str()), ("u", "m"));
+        assert_eq!(
+            (single.cni_version.as_str(), single.bytes.as_slice()),
+            ("0.4.0", &br#"{"type":"t","name":"n"}"#[..])
+        );
+    }
+
+    #[test]
+    fn plugins_in_files_are_added_to_texts_only() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("n")).unwrap();
+        std::fs::write(dir.path().join("n/x.conf"), r#"{"type":"x"}"#).unwrap();
+        let types = |text: &str, dir: Option<&Path>| {
+            let list = NetworkConf::parse_list(text, dir).unwrap();
+            list.plugins.iter().map(|plugin| plugin.plugin_type.as_str()).collect::<Vec<_>>().join(" ")
+        };
+        let parsed = NetworkConf::parse_list(LIST, Some(dir.path())).unwrap().to_value(None).to_string();
+        for (row, text, with_dir, without) in [
+            ("a list", LIST, "t x", "t"),
+            ("a list of files only", r#"{"name":"n"}"#, "x", ""),
+            ("a single network", r#"{"name":"n","type":"s"}"#, "s", "s"),
+            ("a parsed list", &parsed, "t x", "t x"),
+        ] {
+            assert_eq!((types(text, Some(dir.path())), types(text, None)), (with_dir.into(), without.into()), "{row}");
+        }
+        let error = NetworkConf::parse_list(r#"{"name":"other"}"#, Some(dir.path())).unwrap_err();
+        assert_eq!((error.class(), error.to_string().as_str()), (ErrorClass::Config, "no plugin configs found"));
+    }
+
+    #[test]
+    fn wrong_keys_of_a_parsed_configuration_are_named() {
+        for (text, class, words) in [
+            (r#"{"plugins":[],"bytes":"","nme":"n"}"#, ErrorClass::InvalidArgument, "conf: unknown key \"nme\""),
+            (
+                r#"{"plugins":[{"type":"t"}],"bytes":""}"#,
+                ErrorClass::InvalidArgument,
+                "conf, key \"plugins[0]\": missing key \"bytes\"",
+            ),
+            (
+                r#"{"plugins":[{"bytes":"{}"}],"bytes":""}"#,
+                ErrorClass::Config,
+                "error parsing configuration: missing 'type'",
+            ),
+        ] {
+            let error = NetworkConf::parse(text).unwrap_err();
+            assert_eq!((error.class(), error.to_string().as_str()), (class, words));
+        }
+    }
+}
