@@ -1,7 +1,8 @@
 //! The C ABI and nothing else: an entry point parses its arguments, calls the core, and turns the answer into C.
 //!
 //! Every call goes through [`guard`], which stops what must not reach the host: a panic, a little stack, a forked
-//! handle, a log line on its terminal. No decision about networks is made here. Below are `pod`, `network`, `conf`, `result`, `netns` and `error`.
+//! handle, a log line on its terminal. No decision about networks is made here. Below are `pod`, `network`, `conf`,
+//! `result`, `netns` and `error`.
 //!
 //! `include/cnirt.h` is generated from these files, documentation included, so the comments on C items are written for
 //! readers of C: no markup, no Rust. All `unsafe` of the ABI is in this module; each pointer's contract is in the

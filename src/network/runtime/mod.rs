@@ -62,7 +62,7 @@ impl Operation {
         (Self::Attachments, "attachments"),
     ];
 
-    /// The operation of this name ("add", "plugin_version"); none is `CNI_E_INVALID_ARGUMENT`.
+    /// The operation of this name (`add`, `plugin_version`); none is `CNI_E_INVALID_ARGUMENT`.
     pub fn parse(name: &str) -> Result<Self> {
         let found = Self::NAMES.iter().find(|(_, known)| *known == name).map(|(operation, _)| *operation);
         found.ok_or_else(|| {
