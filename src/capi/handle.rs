@@ -86,6 +86,8 @@ impl<C: Core> Whole<C> {
 
 impl<C: Core> Handle<C> {
     pub(super) fn new(core: C, callbacks: Arc<Callbacks>, log: Dispatch) -> Self {
+        // A thread that was about to log for the first time may have asked who listens before this handle did.
+        tracing::callsite::rebuild_interest_cache();
         let id = callbacks.id();
         let core = Some(Arc::new(Whole { core, log, _callbacks: callbacks }));
         let state = Mutex::new(State { core, running: 0, life: Life::Open });

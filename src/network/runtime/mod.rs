@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use self::request::CallOptions;
+use self::request::{Attachment, Subject};
 use crate::call::{Call, CancelToken};
 use crate::conf::NetworkConf;
 use crate::error::{Error, Result};
@@ -24,6 +24,7 @@ use crate::network::{Cni, CniConfig, RuntimeConf};
 use crate::result::CniResult;
 
 pub use options::RuntimeOptions;
+pub use request::Request;
 
 /// What a [`Runtime`] can do; the names are those of the C functions without `cni_runtime_`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,83 +109,47 @@ impl Runtime {
         Ok(Self { cni, timeout: options.timeout, running: Mutex::default() })
     }
 
-    /// Does one operation.
-    ///
-    /// `conf` and `rt` are JSON as the C functions take it. Add, del, check and cached need `rt`; for gc it is the
-    /// arguments; for the others it may hold `callId`, `env` and `timeoutMs`. `call` is the call around it: its
-    /// cancellation, deadline, environment and name hold too.
+    /// Does one operation: [`Request::parse`], [`call`](Self::call) and [`perform`](Self::perform) in one.
     ///
     /// # Errors
-    /// `CNI_E_INVALID_ARGUMENT` and `CNI_E_CONFIG` for what cannot be read, then whatever the operation says.
-    pub fn run(&self, call: &Call, operation: Operation, conf: &str, rt: Option<&str>) -> Result<Value> {
-        match operation {
-            Operation::Add => self.on_container(call, conf, rt, |call, conf, rt| {
+    /// What the request cannot be, then whatever the operation says.
+    pub fn run(&self, outer: &Call, operation: Operation, conf: &str, rt: Option<&str>) -> Result<Value> {
+        let request = Request::parse(operation, conf, rt)?;
+        self.perform(&self.call(outer, &request), &request)
+    }
+
+    /// The call for a request, whose time begins now. The cancellation, deadline, environment and name of `outer` hold
+    /// too.
+    pub fn call(&self, outer: &Call, request: &Request) -> Call {
+        request.call(outer, self.timeout)
+    }
+
+    /// Does what was asked for, with a call that was made for it; answers JSON.
+    pub fn perform(&self, call: &Call, request: &Request) -> Result<Value> {
+        let _registered = self.register(call);
+        let nothing = |()| json!({});
+        match &request.subject {
+            Subject::Add(Attachment { conf, rt }) => {
                 self.cni.add(call, conf.into(), rt).map(|result| result.to_value())
-            }),
-            Operation::Del => self.on_container(call, conf, rt, |call, conf, rt| {
-                self.cni.del_as_libcni(call, conf.into(), rt).map(|()| json!({}))
-            }),
-            Operation::Check => self.on_container(call, conf, rt, |call, conf, rt| {
-                self.cni.check(call, conf.into(), rt).map(|()| json!({}))
-            }),
-            Operation::Cached => self.on_container(call, conf, rt, |_, conf, rt| Ok(self.cached(conf, rt))),
-            Operation::Gc => {
-                let (args, options) = request::gc_args(rt)?;
-                self.on_network(call, options, conf, |call, conf| {
-                    self.cni.gc(call, conf.into(), args.as_ref()).map(|()| json!({}))
-                })
             }
-            Operation::Status => self.on_network(call, request::call_options(rt)?, conf, |call, conf| {
-                self.cni.status(call, conf.into()).map(|()| json!({}))
-            }),
-            Operation::Validate => self.on_network(call, request::call_options(rt)?, conf, |call, conf| {
+            Subject::Del(Attachment { conf, rt }) => self.cni.del_as_libcni(call, conf.into(), rt).map(nothing),
+            Subject::Check(Attachment { conf, rt }) => self.cni.check(call, conf.into(), rt).map(nothing),
+            Subject::Cached(Attachment { conf, rt }) => Ok(self.cached(conf, rt)),
+            Subject::Gc { conf, args } => self.cni.gc(call, conf.into(), args.as_ref()).map(nothing),
+            Subject::Status(conf) => self.cni.status(call, conf.into()).map(nothing),
+            Subject::Validate(conf) => {
                 self.cni.validate(call, conf.into()).map(|capabilities| json!({"capabilities": capabilities}))
-            }),
-            Operation::PluginVersion => self.limited(call, request::call_options(rt)?, |call| {
-                self.cni.get_version_info(call, conf).map(|info| answer::plugin_info(&info))
-            }),
-            Operation::Attachments => {
-                self.limited(call, request::call_options(rt)?, |_| self.attachments(conf).map(Value::from))
             }
+            Subject::PluginVersion { plugin_type } => {
+                self.cni.get_version_info(call, plugin_type).map(|info| answer::plugin_info(&info))
+            }
+            Subject::Attachments { container_id } => self.attachments(container_id).map(Value::from),
         }
     }
 
     /// Cancels every running call.
     pub fn cancel_all(&self) {
         self.running().calls.values().for_each(CancelToken::cancel);
-    }
-
-    fn on_container(
-        &self,
-        call: &Call,
-        conf: &str,
-        rt: Option<&str>,
-        run: impl FnOnce(&Call, &NetworkConf, &RuntimeConf) -> Result<Value>,
-    ) -> Result<Value> {
-        let rt = rt.ok_or_else(|| Error::invalid("rt: the operation needs one"))?;
-        let (rt, options) = request::runtime_conf(rt)?;
-        self.on_network(call, options, conf, |call, conf| run(call, conf, &rt))
-    }
-
-    fn on_network(
-        &self,
-        call: &Call,
-        options: CallOptions,
-        conf: &str,
-        run: impl FnOnce(&Call, &NetworkConf) -> Result<Value>,
-    ) -> Result<Value> {
-        let conf = NetworkConf::parse(conf)?;
-        self.limited(call, options, |call| run(call, &conf))
-    }
-
-    /// Runs a call that can be cancelled and ends in time.
-    fn limited(&self, outer: &Call, options: CallOptions, run: impl FnOnce(&Call) -> Result<Value>) -> Result<Value> {
-        let limit = options.timeout.unwrap_or(self.timeout);
-        let mut call = if limit.is_zero() { outer.clone() } else { outer.limited(limit) };
-        call.id = options.call_id.or(call.id);
-        call.env.extend(options.env);
-        let _registered = self.register(&call);
-        run(&call)
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {

@@ -1,0 +1,165 @@
+"""The network plugin of a node: attaches pods to networks, knows which are attached, detaches them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from ctypes import byref, pointer
+from typing import TYPE_CHECKING, Any, cast
+
+from . import _answers as answers
+from ._callbacks import ExecPlugin, FindPlugin, GetNetns, GetPodPortMappings, Host, Log, report
+from ._errors import from_answer
+from ._ffi import PluginPointer, Text, lib, text_in
+from ._managed import Managed
+from ._requests import PluginOptions, PodRequest, dumps, to_object
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class Plugin(Managed):
+    """What the kubelet calls a network plugin, over the CNI plugins that a directory configures.
+
+    Options are keywords, or the library's JSON object, or both (keywords win). Callbacks answer what a request omits
+    and stand in for the built-in way; they run on any thread, and must not call this object (they may close it).
+
+    Any number of threads may use one object; while the library works, other Python threads run. A signal's handler
+    waits until the call under way returns, so limit calls by `timeout_ms`, or `cancel` them from another thread.
+    """
+
+    def __init__(
+        self,
+        options: Mapping[str, Any] | None = None,
+        /,
+        *,
+        get_netns: GetNetns | None = None,
+        get_pod_port_mappings: GetPodPortMappings | None = None,
+        find_plugin: FindPlugin | None = None,
+        exec_plugin: ExecPlugin | None = None,
+        log: Log | None = None,
+        **keywords: Unpack[PluginOptions],
+    ) -> None:
+        text = dumps(to_object(options, keywords)).encode()
+        self._host = Host(
+            {
+                "get_netns": get_netns,
+                "get_pod_port_mappings": get_pod_port_mappings,
+                "find_plugin": find_plugin,
+                "exec_plugin": exec_plugin,
+                "log": log,
+            }
+        )
+        callbacks = self._host.to_c()
+        made, out = PluginPointer(), Text()
+        with self._host.watch(None) as raised:
+            rc = lib.cni_plugin_new(text, callbacks and pointer(callbacks), byref(made), byref(out))
+        if made:
+            super().__init__(made)
+        _finish(rc, out, raised)
+
+    def setup_pod(
+        self, request: Mapping[str, Any] | None = None, /, **keywords: Unpack[PodRequest]
+    ) -> answers.PodResult:
+        """Attaches a pod to its networks; what a failed set-up began is undone, `rollback` of the exception tells how.
+
+        ExistsError where the pod is attached already.
+        """
+        return cast(answers.PodResult, self._on_pod(lib.cni_setup_pod, request, keywords))
+
+    def teardown_pod(
+        self, request: Mapping[str, Any] | None = None, /, **keywords: Unpack[PodRequest]
+    ) -> answers.PodAttachments:
+        """Detaches a pod from its networks, as they were recorded; answers what was removed."""
+        return cast(answers.PodAttachments, self._on_pod(lib.cni_teardown_pod, request, keywords))
+
+    def check_pod(
+        self, request: Mapping[str, Any] | None = None, /, **keywords: Unpack[PodRequest]
+    ) -> answers.PodChecks:
+        """Asks the plugins whether a pod's networks are as they were made. NotFoundError for an unknown pod."""
+        return cast(answers.PodChecks, self._on_pod(lib.cni_check_pod, request, keywords))
+
+    def pod_status(
+        self, request: Mapping[str, Any] | None = None, /, **keywords: Unpack[PodRequest]
+    ) -> answers.PodStatus:
+        """A pod's addresses, read from its network namespace. NotFoundError for an unknown pod."""
+        return cast(answers.PodStatus, self._on_pod(lib.cni_pod_status, request, keywords))
+
+    def list_pods(self) -> list[answers.KnownPod]:
+        """Every pod that is recorded."""
+        return cast("list[answers.KnownPod]", self._ask(lib.cni_list_pods))
+
+    def status(self) -> answers.Status:
+        """Whether pods can be set up on the default network, and what is configured. Not being ready raises nothing."""
+        return cast(answers.Status, self._ask(lib.cni_plugin_status))
+
+    def reload(self) -> answers.Status:
+        """Reads the configurations again, changed or not. Seldom needed: every call looks for changes."""
+        return cast(answers.Status, self._ask(lib.cni_plugin_reload))
+
+    def capabilities(self) -> list[str]:
+        """The capabilities that the default network's plugins declare, sorted."""
+        return cast("list[str]", self._ask(lib.cni_plugin_capabilities))
+
+    def event(self, name: str, details: Mapping[str, Any] | None = None) -> None:
+        """Tells of an event on the node: "pod-cidr-change" with {"pod-cidr": "10.1.0.0/16"}; others are ignored."""
+        text = None if details is None else dumps(details).encode()
+        self._ask(lib.cni_plugin_event, text_in("name", name), text)
+
+    def metrics(self) -> str:
+        """The handle's metrics as Prometheus text."""
+        return self._text(lib.cni_plugin_metrics)
+
+    @property
+    def name(self) -> str:
+        """ "cni", or "kubernetes.io/no-op"."""
+        with self._in_use() as pointer:
+            return str(lib.cni_plugin_name(pointer).decode())
+
+    def cancel(self, id: str | None = None) -> None:
+        """Cancels the calls with this call_id or on this pod, all without one: each raises CancelledError, and a set-up
+        is undone. Returns at once; that there is none is no error."""
+        text = None if id is None else text_in("id", id)
+        with self._in_use() as pointer:
+            rc = lib.cni_plugin_cancel(pointer, text)
+        if rc:
+            raise from_answer(rc, None)
+
+    def _on_pod(self, function: Any, request: Mapping[str, Any] | None, keywords: Mapping[str, Any]) -> Any:
+        made = to_object(request, keywords)
+        call_id = made.get("callId")
+        return self._ask(function, dumps(made).encode(), call_id=call_id if isinstance(call_id, str) else None)
+
+    def _ask(self, function: Any, *arguments: bytes | None, call_id: str | None = None) -> Any:
+        return json.loads(self._text(function, *arguments, call_id=call_id))
+
+    def _text(self, function: Any, *arguments: bytes | None, call_id: str | None = None) -> str:
+        out = Text()
+        with self._in_use() as pointer, self._host.watch(call_id) as raised:
+            rc = function(pointer, *arguments, byref(out))
+        return _finish(rc, out, raised)
+
+    def _free(self, pointer: Any) -> None:
+        lib.cni_plugin_free(pointer)
+
+    def _cancel_all(self, pointer: Any) -> None:
+        lib.cni_plugin_cancel(pointer, None)
+
+    def _in_callback(self) -> bool:
+        return self._host.is_inside()
+
+
+def _finish(rc: int, out: Text, raised: list[BaseException]) -> str:
+    """The text of a call that succeeded; else raises, with what the callbacks raised as the cause."""
+    error = from_answer(rc, out.text()) if rc else None
+    for one in raised:
+        if not isinstance(one, Exception):
+            raise one from error
+    unreported = iter(raised)
+    if error is not None:
+        error.__cause__ = next(unreported, None)
+    for one in unreported:
+        report(one)
+    if error is not None:
+        raise error
+    return out.text() or ""
