@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::error::{Error, ErrorClass, Result};
 use crate::json::Object;
 use crate::names::IfName;
+use crate::network::{CniConfig, RuntimeOptions};
 use crate::store::Durability;
 
 /// Which network plugin.
@@ -85,27 +86,7 @@ pub struct PluginOptions {
 
 impl Default for PluginOptions {
     fn default() -> Self {
-        Self {
-            plugin: PluginKind::Cni,
-            conf_dir: "/etc/cni/net.d".into(),
-            bin_dirs: vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
-            cache_dir: "/var/lib/cni".into(),
-            default_network: None,
-            pod_cidr: None,
-            if_name: IfName::eth0(),
-            timeout: Duration::from_secs(220),
-            kill_grace: Duration::from_secs(2),
-            rollback: true,
-            rollback_timeout: Duration::from_secs(60),
-            loopback: true,
-            builtin: Builtin { loopback: true },
-            durability: Durability::Full,
-            max_output: 4 << 20,
-            env: None,
-            plugin_env: BTreeMap::new(),
-            owner: "cnirt".to_owned(),
-            ip_preference: IpPreference::Cni,
-        }
+        default_engine().into()
     }
 }
 
@@ -125,34 +106,61 @@ impl PluginOptions {
             Some(name) => IfName::parse(name).map_err(|error| object.refused("ifName", error))?,
             None => default.if_name,
         };
+        let engine = Self::from(default_engine().with(object)?);
+        let conf_dir = object.optional("confDir")?.unwrap_or(default.conf_dir);
+        let plugin = object.choice("plugin", &[("cni", PluginKind::Cni), ("noop", PluginKind::Noop)])?;
+        let bin_dirs = engine.bin_dirs.iter().map(|dir| absolute(object, "binDirs", dir));
         Ok(Self {
-            plugin: choice(object, "plugin", &[("cni", PluginKind::Cni), ("noop", PluginKind::Noop)])?
-                .unwrap_or(default.plugin),
-            conf_dir: directory(object, "confDir")?.unwrap_or(default.conf_dir),
-            bin_dirs: bin_dirs(object)?.unwrap_or(default.bin_dirs),
-            cache_dir: directory(object, "cacheDir")?.unwrap_or(default.cache_dir),
+            plugin: plugin.unwrap_or(default.plugin),
+            conf_dir: absolute(object, "confDir", &conf_dir)?,
+            bin_dirs: bin_dirs.collect::<Result<_>>()?,
+            cache_dir: absolute(object, "cacheDir", &engine.cache_dir)?,
             default_network: object.optional("defaultNetwork")?,
             pod_cidr,
             if_name,
-            timeout: milliseconds(object, "timeoutMs")?.unwrap_or(default.timeout),
-            kill_grace: milliseconds(object, "killGraceMs")?.unwrap_or(default.kill_grace),
-            rollback: object.optional("rollback")?.unwrap_or(default.rollback),
-            rollback_timeout: milliseconds(object, "rollbackTimeoutMs")?.unwrap_or(default.rollback_timeout),
             loopback: object.optional("loopback")?.unwrap_or(default.loopback),
             builtin: builtin(object)?.unwrap_or(default.builtin),
-            durability: choice(object, "durability", &[("full", Durability::Full), ("atomic", Durability::Atomic)])?
-                .unwrap_or(default.durability),
-            max_output: object.optional("maxOutputBytes")?.unwrap_or(default.max_output),
-            env: object.optional("env")?,
-            plugin_env: object.or_default("pluginEnv")?,
             owner: object.optional("owner")?.unwrap_or(default.owner),
-            ip_preference: choice(
-                object,
-                "ipPreference",
-                &[("cni", IpPreference::Cni), ("ipv4", IpPreference::Ipv4), ("ipv6", IpPreference::Ipv6)],
-            )?
-            .unwrap_or(default.ip_preference),
+            ip_preference: object
+                .choice(
+                    "ipPreference",
+                    &[("cni", IpPreference::Cni), ("ipv4", IpPreference::Ipv4), ("ipv6", IpPreference::Ipv6)],
+                )?
+                .unwrap_or(default.ip_preference),
+            ..engine
         })
+    }
+}
+
+/// What the pod level has in common with libcni's runtime, with defaults of its own.
+fn default_engine() -> RuntimeOptions {
+    RuntimeOptions { timeout: Duration::from_secs(220), rollback: true, ..RuntimeOptions::default() }
+}
+
+impl From<RuntimeOptions> for PluginOptions {
+    /// These options, and the defaults of the others.
+    fn from(engine: RuntimeOptions) -> Self {
+        Self {
+            plugin: PluginKind::Cni,
+            conf_dir: "/etc/cni/net.d".into(),
+            bin_dirs: engine.bin_dirs,
+            cache_dir: engine.cache_dir.unwrap_or_else(|| CniConfig::CACHE_DIR.into()),
+            default_network: None,
+            pod_cidr: None,
+            if_name: IfName::eth0(),
+            timeout: engine.timeout,
+            kill_grace: engine.kill_grace,
+            rollback: engine.rollback,
+            rollback_timeout: engine.rollback_timeout,
+            loopback: true,
+            builtin: Builtin { loopback: true },
+            durability: engine.durability,
+            max_output: engine.max_output,
+            env: engine.env,
+            plugin_env: engine.plugin_env,
+            owner: "cnirt".to_owned(),
+            ip_preference: IpPreference::Cni,
+        }
     }
 }
 
@@ -164,36 +172,9 @@ pub(super) fn check_pod_cidr(cidr: &str) -> Result<()> {
     Ok(())
 }
 
-/// A duration in milliseconds.
-pub(super) fn milliseconds(object: &mut Object, key: &'static str) -> Result<Option<Duration>> {
-    Ok(object.optional(key)?.map(Duration::from_millis))
-}
-
 /// A directory as an absolute path, so that a host that changes its own does not lose it.
-fn directory(object: &mut Object, key: &'static str) -> Result<Option<PathBuf>> {
-    let Some(path) = object.optional::<PathBuf>(key)? else { return Ok(None) };
-    absolute(object, key, &path).map(Some)
-}
-
-/// The kubelet skips empty ones.
-fn bin_dirs(object: &mut Object) -> Result<Option<Vec<PathBuf>>> {
-    let Some(dirs) = object.optional::<Vec<PathBuf>>("binDirs")? else { return Ok(None) };
-    let dirs = dirs.iter().filter(|dir| !dir.as_os_str().is_empty());
-    dirs.map(|dir| absolute(object, "binDirs", dir)).collect::<Result<_>>().map(Some)
-}
-
 fn absolute(object: &Object, key: &str, path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|error| object.refused(key, format!("{}: {error}", path.display())))
-}
-
-/// One word out of a few.
-fn choice<T: Copy>(object: &mut Object, key: &'static str, words: &[(&str, T)]) -> Result<Option<T>> {
-    let Some(word) = object.optional::<String>(key)? else { return Ok(None) };
-    if let Some((_, value)) = words.iter().find(|(known, _)| *known == word) {
-        return Ok(Some(*value));
-    }
-    let known: Vec<&str> = words.iter().map(|(known, _)| *known).collect();
-    Err(object.refused(key, format!("{word:?} is none of {}", known.join(", "))))
 }
 
 fn builtin(object: &mut Object) -> Result<Option<Builtin>> {
