@@ -11,6 +11,7 @@ use once_cell::sync::OnceCell;
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::error::{Error, ErrorClass, Result};
+use crate::fds;
 
 /// Cancels a call from any thread. Clones cancel the same call.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +48,7 @@ impl CancelToken {
     /// it, not only before: a cancellation in between writes nothing.
     pub fn fd(&self) -> Result<BorrowedFd<'_>> {
         let event = self.0.event.get_or_try_init(|| {
-            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            fds::above_two(|| eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK))
                 .map_err(|error| Error::os(ErrorClass::Io, "eventfd", &error.into()))
         })?;
         Ok(event.as_fd())

@@ -20,7 +20,7 @@
 //! | [`result`] | results of every specification version, and conversion |
 //! | [`netns`] | network namespaces, and netlink inside one |
 //! | [`call`] | limits of one call: deadline, cancellation, environment |
-//! | [`names`], [`version`], [`error`], `json` | the floor |
+//! | [`names`], [`version`], [`error`], `json`, `fds` | the floor |
 //!
 //! # Where the reference's parts live
 //!
@@ -64,6 +64,7 @@ pub mod call;
 pub mod capi;
 pub mod conf;
 pub mod error;
+mod fds;
 pub mod invoke;
 mod json;
 pub mod names;
@@ -72,6 +73,8 @@ pub mod network;
 pub mod pod;
 pub mod result;
 pub mod store;
+#[cfg(test)]
+mod testing;
 pub mod version;
 
 pub use error::{Error, ErrorClass, Result};

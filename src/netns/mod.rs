@@ -25,6 +25,7 @@ pub use addr::addresses;
 pub use loopback::set_loopback;
 
 use crate::error::{Error, ErrorClass, Result};
+use crate::fds;
 
 /// Where `ip netns` keeps its namespaces.
 const IP_NETNS_DIRS: [&str; 2] = ["/run/netns", "/var/run/netns"];
@@ -109,7 +110,7 @@ pub fn open(path: &Path) -> Result<OwnedFd> {
         return Err(not_netns(path, "not a namespace"));
     }
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
+    let fd = fds::above_two(|| rustix::fs::open(path, flags, Mode::empty())).map_err(failed)?;
     // The path may have changed since.
     if !is_nsfs(&rustix::fs::fstatfs(&fd).map_err(failed)?) {
         return Err(not_netns(path, "not a namespace"));

@@ -16,6 +16,7 @@ use rustix::thread::LinkNameSpaceType;
 
 use super::helper;
 use crate::error::{Error, ErrorClass, Result};
+use crate::fds;
 use crate::names::IfName;
 
 /// The kernel answers at once, unless somebody holds its lock for network configuration.
@@ -54,7 +55,7 @@ impl Route {
         let socket = helper::run(|| {
             rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
                 .map_err(|errno| failed("enter", errno.into()))?;
-            Socket::new(NETLINK_ROUTE).map_err(|error| failed("open a netlink socket in", error))
+            fds::above_two(|| Socket::new(NETLINK_ROUTE)).map_err(|error| failed("open a netlink socket in", error))
         })?;
         for which in [Timeout::Recv, Timeout::Send] {
             set_socket_timeout(&socket, which, Some(LIMIT))

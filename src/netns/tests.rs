@@ -9,6 +9,7 @@ use netlink_packet_route::link::LinkMessage;
 
 use super::netlink::Route;
 use super::*;
+use crate::testing;
 
 /// Runs the test again in namespaces of its own, where it is root and disturbs nobody; `true` inside.
 fn inside(test: &str, with: &[&str]) -> bool {
@@ -16,16 +17,15 @@ fn inside(test: &str, with: &[&str]) -> bool {
         return true;
     }
     let user: &[&str] = if rustix::process::geteuid().is_root() { &[] } else { &["-Ur"] };
-    let status = Command::new("unshare")
-        .args(user)
-        .args(with)
-        .arg("-mn")
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", &format!("netns::tests::{test}")])
-        .env("CNIRT_TEST_INSIDE", "1")
-        .status()
-        .unwrap();
-    assert!(status.success());
+    testing::passes(
+        Command::new("unshare")
+            .args(user)
+            .args(with)
+            .arg("-mn")
+            .arg(std::env::current_exe().unwrap())
+            .args(testing::arguments(&format!("netns::tests::{test}")))
+            .env("CNIRT_TEST_INSIDE", "1"),
+    );
     false
 }
 

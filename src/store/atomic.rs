@@ -11,9 +11,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::{Resource, getrlimit};
 
 use crate::error::Result;
+use crate::fds;
 use crate::store::dir::{Dir, failed};
 
 /// What a write has survived when it returns.
@@ -45,7 +45,7 @@ impl<'a> Temporary<'a> {
         let mut left = ATTEMPTS;
         loop {
             let name = unique_name();
-            match rustix::fs::openat(dir, &name, flags, mode) {
+            match fds::above_two(|| rustix::fs::openat(dir, &name, flags, mode)) {
                 Ok(fd) => {
                     let temporary = Self { dir, name, file: File::from(fd), renamed: false };
                     rustix::fs::fchmod(&temporary.file, mode)
@@ -64,8 +64,7 @@ impl<'a> Temporary<'a> {
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let failed = |errno| failed("write", &self.path(), errno);
-        // The kernel would not only refuse, but send the host a SIGXFSZ.
-        if getrlimit(Resource::Fsize).current.is_some_and(|limit| bytes.len() as u64 > limit) {
+        if !fds::may_hold(bytes.len()) {
             return Err(failed(Errno::FBIG));
         }
         (&self.file).write_all(bytes).map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::IO)))
@@ -80,6 +79,13 @@ impl<'a> Temporary<'a> {
             .map_err(|errno| failed("rename to", &target.path_of(name), errno))?;
         self.renamed = true;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl std::os::fd::AsRawFd for Temporary<'_> {
+    fn as_raw_fd(&self) -> i32 {
+        self.file.as_raw_fd()
     }
 }
 

@@ -12,6 +12,7 @@ use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorClass, Result};
+use crate::fds;
 use crate::store::Durability;
 
 /// Where a directory is mounted: a file can be renamed only between equal places.
@@ -49,7 +50,8 @@ fn failed_io(call: &str, path: &Path, error: &std::io::Error) -> Error {
 fn open(path: &Path) -> rustix::io::Result<OwnedFd> {
     // rustix takes "" as it is; for libcni, and for `Path`, it is the current directory.
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    fds::above_two(|| rustix::fs::open(path, flags, Mode::empty()))
 }
 
 impl Dir {
@@ -104,7 +106,8 @@ impl Dir {
             Err(errno) => return Err(failed("mkdir", &path, errno)),
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::openat(&self.fd, name, flags, Mode::empty()).map_err(|errno| failed("open", &path, errno))
+        fds::above_two(|| rustix::fs::openat(&self.fd, name, flags, Mode::empty()))
+            .map_err(|errno| failed("open", &path, errno))
     }
 
     /// The path of a file in here, for messages.
@@ -124,7 +127,7 @@ impl Dir {
         let not_regular = || Error::new(ErrorClass::Cache, format!("{} is not a regular file", path.display()));
         let too_large = || Error::new(ErrorClass::Cache, format!("{} is larger than {limit} bytes", path.display()));
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let fd = match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
+        let fd = match fds::above_two(|| rustix::fs::openat(&self.fd, name, flags, Mode::empty())) {
             Ok(fd) => fd,
             // No file can have a name that is too long.
             Err(Errno::NOENT | Errno::NAMETOOLONG) => return Ok(None),
@@ -223,24 +226,24 @@ impl AsFd for Dir {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
+    use crate::testing;
 
     #[test]
     fn missing_directories_are_made_0700_at_any_umask() {
         // The umask belongs to the whole process, so a process of its own gets another one.
         if std::env::var_os("CNIRT_TEST_UMASK").is_none() {
             let name = "store::dir::tests::missing_directories_are_made_0700_at_any_umask";
-            let status = std::process::Command::new("sh")
-                .args(["-c", "umask 0777; exec \"$@\"", "sh"])
-                .arg(std::env::current_exe().unwrap())
-                .args(["--exact", name])
-                .env("CNIRT_TEST_UMASK", "0777")
-                .status()
-                .unwrap();
-            assert!(status.success());
-            return;
+            return testing::passes(
+                std::process::Command::new("sh")
+                    .args(["-c", "umask 0777; exec \"$@\"", "sh"])
+                    .arg(std::env::current_exe().unwrap())
+                    .args(testing::arguments(name))
+                    .env("CNIRT_TEST_UMASK", "0777"),
+            );
         }
         let temp = tempfile::tempdir().unwrap();
         std::fs::set_permissions(temp.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
@@ -264,6 +267,21 @@ mod tests {
         let error = Dir::make(&temp.path().join("file/results"), Durability::Atomic).unwrap_err();
         let words = format!("open {}/file/results: not a directory", temp.path().display());
         assert_eq!((error.class(), error.to_string()), (ErrorClass::Cache, words));
+    }
+
+    #[test]
+    fn no_file_of_ours_is_where_a_host_prints() {
+        testing::isolated("store::dir::tests::no_file_of_ours_is_where_a_host_prints", || {
+            let temp = tempfile::tempdir().unwrap();
+            let path = temp.path().join("a/b");
+            let (dir, again, file) = testing::without_standard_fds(|| {
+                let dir = Dir::make(&path, Durability::Full).unwrap();
+                let again = Dir::open(&path).unwrap().unwrap();
+                let file = super::super::atomic::Temporary::create(&dir).unwrap();
+                (dir.fd.as_raw_fd(), again.fd.as_raw_fd(), file.as_raw_fd())
+            });
+            assert!([dir, again, file].iter().all(|fd| *fd > 2), "{dir} {again} {file}");
+        });
     }
 
     #[test]

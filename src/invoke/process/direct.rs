@@ -121,7 +121,7 @@ impl Drop for Direct {
             let _ = sys::wait_id(libc::P_PIDFD, self.pidfd.as_raw_fd(), libc::WNOHANG);
         } else {
             // The mapping can go: the child has its own reference to the shared pages.
-            leave(self.pidfd.try_clone().ok(), None);
+            leave(self.pidfd.as_fd(), None);
         }
     }
 }

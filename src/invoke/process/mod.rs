@@ -26,10 +26,11 @@ use std::time::Duration;
 use self::child::{Failure, Step};
 use self::direct::Direct;
 use self::nanny::{Nanny, Table};
-use self::run::{Child, End, Limits, Refusal, Request, Run, Stop};
+use self::run::{Child, End, HostEnds, Limits, Refusal, Request, Run, Stop};
 use self::stderr::Stderr;
 use crate::call::Call;
 use crate::error::{Error, ErrorClass, Result};
+use crate::fds;
 use crate::invoke::Exec;
 
 /// How plugins are started.
@@ -135,16 +136,8 @@ impl ProcessExec {
     ) -> Result<Ended, Refusal> {
         // Before anything is started: without it a call could not be cancelled.
         call.cancel.fd()?;
-        let (host_ends, plugin_ends) = run::stdio(stdin)?;
         let request = Request { path: c_path, env, lock: call.lock.as_ref() };
-        let mut child: Box<dyn Child> = match way {
-            Way::Nanny(table) => Box::new(Nanny::start(table, &request, plugin_ends)?),
-            Way::Direct => {
-                let direct = Direct::start(&request, &plugin_ends)?;
-                drop(plugin_ends);
-                Box::new(direct)
-            }
-        };
+        let (mut child, host_ends) = fds::above_two(|| start(way, &request, stdin))?;
         let limits = Limits { call, kill_grace: self.kill_grace, max_output: self.max_output };
         let run = Run::new(limits, host_ends, Stderr::new(path, self.max_output));
         Ok(run.attend(&mut *child)?)
@@ -165,6 +158,15 @@ impl ProcessExec {
             _ => error,
         }
     }
+}
+
+fn start(way: Way, request: &Request<'_>, stdin: &[u8]) -> Result<(Box<dyn Child>, HostEnds), Refusal> {
+    let (host_ends, plugin_ends) = run::stdio(stdin)?;
+    let child: Box<dyn Child> = match way {
+        Way::Nanny(table) => Box::new(Nanny::start(table, request, plugin_ends)?),
+        Way::Direct => Box::new(Direct::start(request, &plugin_ends)?),
+    };
+    Ok((child, host_ends))
 }
 
 fn not_started(path: &Path, failure: Failure) -> Error {

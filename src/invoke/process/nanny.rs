@@ -14,8 +14,9 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::arena::{Arena, Sharing};
 use super::child::{Program, Step, become_plugin};
-use super::run::{Child, News, PATIENCE, PluginEnds, Refusal, Request, Status, high, refused, wait_readable};
+use super::run::{Child, News, PATIENCE, PluginEnds, Refusal, Request, Status, refused, wait_readable};
 use super::sys;
+use crate::fds;
 
 /// How the nanny gets a descriptor table without the host's descriptors in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,10 +28,11 @@ pub(super) enum Table {
     Copied,
 }
 
-/// The host's message that asks for TERM to the group; any other, or none any more, asks for the end.
+/// The host's messages, a byte each: TERM to the group, and the end, for which the socket's end stands as well. Either
+/// side ignores what is no message: a host that mixes up its descriptors must not lose a plugin's status.
 const TERMINATE: u8 = 1;
 const FINISH: u8 = 2;
-/// The nanny's message that the plugin runs. Others are `si_code` and `si_status` of its end, and never zero.
+/// The nanny's message that the plugin runs. Others are `si_code` and `si_status` of its end.
 const STARTED: u64 = 0;
 
 /// What nanny and host share. Written by the host before the clone; after that, only the atomics change.
@@ -80,7 +82,6 @@ impl Nanny {
         let (control, nanny_control) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .map_err(|error| refused("socketpair", &error.into()))?;
-        let (control, nanny_control) = (high(control)?, high(nanny_control)?);
         let host_pid = sys::getpid();
         let host = match table {
             Table::Fetched => None,
@@ -137,28 +138,42 @@ impl Nanny {
         unsafe { self.job.as_ref() }
     }
 
+    /// Both ends of the control socket, as long as the host has both.
+    #[cfg(test)]
+    pub(super) fn control(&self) -> [i32; 2] {
+        let nannys = self.ends.as_ref().and_then(|(_, [control, _])| control.as_ref());
+        [self.control.as_raw_fd(), nannys.map_or(-1, AsRawFd::as_raw_fd)]
+    }
+
     fn say(&self, order: u8) {
         // A nanny that is gone needs no order.
         let _ = sys::send(self.control.as_raw_fd(), &[order]);
     }
 
     fn receive(&mut self) -> Option<News> {
-        let mut message = [0; 8];
-        match sys::receive(self.control.as_raw_fd(), &mut message) {
-            Ok(8) => {}
-            Ok(_) => {
-                self.control_over = true;
-                return None;
-            }
-            Err(_) => return None,
-        }
-        self.heard = true;
-        match u64::from_ne_bytes(message) {
-            STARTED => {
+        loop {
+            let mut message = [0; 9];
+            let [word @ .., _] = match sys::receive(self.control.as_raw_fd(), &mut message) {
+                Ok(8) => message,
+                Ok(0) if is_over(self.control.as_raw_fd()) => {
+                    self.control_over = true;
+                    return None;
+                }
+                Ok(_) | Err(libc::EINTR) => continue,
+                Err(_) => return None,
+            };
+            let word = u64::from_ne_bytes(word);
+            if word == STARTED {
+                self.heard = true;
                 self.ends = None;
-                Some(News::Started)
+                return Some(News::Started);
             }
-            ending => Some(News::Exited(Status::of((high_half(ending), low_half(ending))))),
+            if let ending @ (libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED, _) =
+                (high_half(word), low_half(word))
+            {
+                self.heard = true;
+                return Some(News::Exited(Status::of(ending)));
+            }
         }
     }
 }
@@ -196,18 +211,15 @@ impl Drop for Nanny {
         self.say(FINISH);
         let Some(arena) = self.arena.take() else { return };
         let gone = wait_readable(self.pidfd.as_fd(), PATIENCE) && reap(&self.pidfd);
-        // The nanny of a plugin that hangs in the kernel stays to reap it, and its stack with it.
-        let pidfd = if gone {
-            None
-        } else {
-            self.job().abandoned.store(true, Ordering::SeqCst);
-            self.pidfd.try_clone().ok()
-        };
         match (gone, self.heard) {
             // A nanny that somebody killed may have left a plugin on the second stack, on its way to exec.
             (true, false) => std::mem::forget(arena),
             (true, true) => drop(arena),
-            (false, _) => leave(pidfd, Some(arena)),
+            // The nanny of a plugin that hangs in the kernel stays to reap it, and its stack with it.
+            (false, _) => {
+                self.job().abandoned.store(true, Ordering::SeqCst);
+                leave(self.pidfd.as_fd(), Some(arena));
+            }
         }
     }
 }
@@ -223,10 +235,10 @@ fn reap(pidfd: &OwnedFd) -> bool {
 static LEFT: Mutex<Vec<(OwnedFd, Option<Arena>)>> = Mutex::new(Vec::new());
 
 /// Leaves a child to itself, until a later [`sweep`] finds that it has ended.
-pub(super) fn leave(pidfd: Option<OwnedFd>, arena: Option<Arena>) {
-    match pidfd {
-        Some(pidfd) => LEFT.lock().unwrap_or_else(PoisonError::into_inner).push((pidfd, arena)),
-        None => std::mem::forget(arena),
+pub(super) fn leave(pidfd: BorrowedFd<'_>, arena: Option<Arena>) {
+    match fds::above_two(|| pidfd.try_clone_to_owned()) {
+        Ok(pidfd) => LEFT.lock().unwrap_or_else(PoisonError::into_inner).push((pidfd, arena)),
+        Err(_) => std::mem::forget(arena),
     }
 }
 
@@ -368,6 +380,14 @@ fn is_readable(fd: i32) -> bool {
     matches!(sys::poll(&mut [watched(fd)], Some(AT_ONCE)), Ok(1))
 }
 
+/// Whether the other end is closed; an empty message looks like that too.
+fn is_over(socket: i32) -> bool {
+    let mut polled = [watched(socket)];
+    let _ = sys::poll(&mut polled, Some(AT_ONCE));
+    let [socket] = polled;
+    socket.revents & libc::POLLHUP != 0
+}
+
 /// Reports the plugin's end and obeys, until the host says that it is enough (true), or is gone.
 ///
 /// A host that ends closes its control socket a moment before its pidfd says so: the socket's end counts as well.
@@ -388,13 +408,17 @@ fn watch(fds: Fds, pid: i32, pidfd: i32) -> bool {
             }
         }
         if control.revents != 0 {
-            let mut order = [0];
-            match sys::receive(fds.control, &mut order) {
-                Ok(1) if order == [TERMINATE] => {
+            let mut order = [0; 2];
+            let length = sys::receive(fds.control, &mut order);
+            let [order, _] = order;
+            match (length, order) {
+                (Ok(1), TERMINATE) => {
                     let _ = sys::kill(pid.wrapping_neg(), libc::SIGTERM);
                 }
-                Err(libc::EAGAIN | libc::EINTR) => {}
-                finished => return finished == Ok(1),
+                (Ok(1), FINISH) => return true,
+                (Ok(0), _) if is_over(fds.control) => return false,
+                (Ok(_) | Err(libc::EAGAIN | libc::EINTR), _) => {}
+                (Err(_), _) => return false,
             }
         } else if host.revents != 0 {
             return false;

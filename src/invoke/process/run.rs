@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -86,7 +86,7 @@ pub(super) struct PluginEnds {
 pub(super) fn stdio(input: &[u8]) -> Result<(HostEnds, PluginEnds)> {
     let pipe = || {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| cannot_start("pipe2", error))?;
-        Ok::<_, Error>((high(read)?, high(write)?))
+        Ok::<_, Error>((read, write))
     };
     let (stdin, (ours_out, stdout), (ours_err, stderr)) = (stdin(input)?, pipe()?, pipe()?);
     for end in [&ours_out, &ours_err] {
@@ -105,7 +105,7 @@ fn stdin(mut input: &[u8]) -> Result<OwnedFd> {
         Err(Errno::INVAL) => make(MemfdFlags::empty()),
         done => done,
     };
-    let file = high(file.map_err(|error| cannot_start("memfd_create", error))?)?;
+    let file = file.map_err(|error| cannot_start("memfd_create", error))?;
     let mut offset = 0;
     while !input.is_empty() {
         // At an offset, so that the plugin begins at the start.
@@ -123,15 +123,6 @@ fn stdin(mut input: &[u8]) -> Result<OwnedFd> {
 
 fn cannot_start(call: &str, errno: Errno) -> Error {
     Error::os(ErrorClass::Io, format_args!("cannot start a plugin: {call}"), &errno.into())
-}
-
-/// Moves a descriptor above 2: a host with those closed must not print into a plugin's standard input.
-pub(super) fn high(fd: OwnedFd) -> Result<OwnedFd> {
-    if fd.as_raw_fd() > 2 {
-        return Ok(fd);
-    }
-    rustix::io::fcntl_dupfd_cloexec(&fd, 3)
-        .map_err(|error| Error::os(ErrorClass::Io, "cannot start a plugin: fcntl", &error.into()))
 }
 
 /// Whether `fd` becomes readable within `limit`.

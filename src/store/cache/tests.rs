@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::names::{IfName, NetworkName};
+use crate::testing;
 
 fn key(network: &str, container_id: &str, if_name: &str) -> Key {
     Key {
@@ -363,15 +364,14 @@ fn inside(test: &str) -> bool {
         return true;
     }
     let user: &[&str] = if rustix::process::geteuid().is_root() { &[] } else { &["-Ur"] };
-    let status = Command::new("unshare")
-        .args(user)
-        .arg("-m")
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", &format!("store::cache::tests::{test}")])
-        .env("CNIRT_TEST_INSIDE", "1")
-        .status()
-        .unwrap();
-    assert!(status.success());
+    testing::passes(
+        Command::new("unshare")
+            .args(user)
+            .arg("-m")
+            .arg(std::env::current_exe().unwrap())
+            .args(testing::arguments(&format!("store::cache::tests::{test}")))
+            .env("CNIRT_TEST_INSIDE", "1"),
+    );
     false
 }
 

@@ -134,18 +134,45 @@ fn statuses_are_right_where_another_thread_takes_all_children() {
 #[test]
 fn a_host_without_standard_descriptors_works() {
     isolated("guest::a_host_without_standard_descriptors_works", || {
-        let kept = [0, 1, 2].map(|fd| sys::dup_above(fd, 10).unwrap());
-        let results = WAYS.map(|way| {
-            (0..3).for_each(sys::close);
-            let script = Script::new("ls /proc/self/fd; cat; echo err >&2; exit 0");
-            script.run_with(&ProcessExec::default(), way, &limited(60_000), b"in")
+        let scripts = WAYS.map(|_| Script::new("ls /proc/self/fd; cat; echo err >&2; exit 0"));
+        let results = testing::without_standard_fds(|| {
+            [0_usize, 1, 2]
+                .map(|row| scripts[row].run_with(&ProcessExec::default(), WAYS[row], &limited(60_000), b"in"))
         });
-        for (target, fd) in (0..).zip(kept) {
-            sys::dup_to(fd, target).unwrap();
-        }
         for result in results {
             assert_eq!(result.unwrap(), "0\n1\n2\n3\nin");
         }
+    });
+}
+
+/// The host's printing goes nowhere, and above all not into a file, pipe or socket of ours.
+#[test]
+fn a_host_that_prints_to_closed_descriptors_disturbs_nothing() {
+    isolated("guest::a_host_that_prints_to_closed_descriptors_disturbs_nothing", || {
+        let script = Script::new("cat");
+        let (printed, results) = testing::without_standard_fds(|| {
+            let over = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                let noise = scope.spawn(|| {
+                    let mut printed = 0;
+                    while !over.load(Ordering::SeqCst) {
+                        for fd in [1, 2] {
+                            // SAFETY: what `printf` does.
+                            printed += i32::from(unsafe { libc::write(fd, c"noise\n".as_ptr().cast(), 6) } > 0);
+                        }
+                    }
+                    printed
+                });
+                let run = |run: usize| script.run_with(&ProcessExec::default(), WAYS[run % 3], &limited(60_000), b"in");
+                let results: Vec<_> = (0..90).map(run).collect();
+                over.store(true, Ordering::SeqCst);
+                (noise.join().unwrap(), results)
+            })
+        });
+        for result in results {
+            assert_eq!(result.unwrap(), "in");
+        }
+        assert_eq!(printed, 0);
     });
 }
 

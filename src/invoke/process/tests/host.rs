@@ -1,7 +1,7 @@
 //! Hosts that end, and systems that refuse.
 
 use std::os::fd::AsRawFd;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use super::*;
@@ -62,8 +62,12 @@ fn a_killed_host_leaves_no_plugin_and_then_no_lock() {
         if copied {
             fs::write(script.dir.path().join("copied"), "").unwrap();
         }
-        let mut command = isolated_command("host::victim", "CNIRT_UNUSED");
-        let command = command.env(DIR, script.dir.path()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let command = command
+            .args(testing::arguments(&with_modules("host::victim")))
+            .env(DIR, script.dir.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         std::os::unix::process::CommandExt::process_group(command, 0);
         let mut host = Victim(command.spawn().unwrap());
         let (leader, child) = (script.file("leader"), script.file("child"));
@@ -174,6 +178,32 @@ fn a_plugin_that_cannot_be_killed_does_not_hold_the_call() {
             assert_eq!(sys::reap(-1, libc::WNOHANG), Err(libc::ECHILD), "{way:?}: the next run reaps it");
         }
     });
+}
+
+/// What a host writes that takes the control socket for something else.
+#[test]
+fn what_is_no_message_is_ignored_at_both_ends() {
+    let strays: [&[u8]; 6] = [b"", b"x", b"noise\n", b"\x01\0", b"8 bytes\n", b"more than 8 bytes\n"];
+    for table in [Table::Fetched, Table::Copied] {
+        let script = Script::new("trap 'exit 3' TERM; echo >$D/up; while :; do sleep 0.01; done");
+        let path = CString::new(script.path().into_os_string().into_encoded_bytes()).unwrap();
+        let request = Request { path: &path, env: &[c"PATH=/usr/bin:/bin".into()], lock: None };
+        let (_ends, plugin_ends) = run::stdio(b"").unwrap();
+        let Ok(mut nanny) = Nanny::start(table, &request, plugin_ends) else { panic!("no nanny") };
+        for socket in nanny.control() {
+            for stray in strays {
+                sys::send(socket, stray).unwrap();
+            }
+        }
+        script.file("up");
+        nanny.terminate();
+        let mut heard = Vec::new();
+        wait_until("the end", || {
+            heard.extend(nanny.news());
+            heard.len() == 2
+        });
+        assert_eq!(heard, [run::News::Started, run::News::Exited(run::Status::Exited(3))], "{table:?}");
+    }
 }
 
 #[test]

@@ -7,10 +7,10 @@ mod plugin;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::testing;
 
 const WAYS: [Way; 3] = [Way::Nanny(Table::Fetched), Way::Nanny(Table::Copied), Way::Direct];
 const NANNIES: [Way; 2] = [Way::Nanny(Table::Fetched), Way::Nanny(Table::Copied)];
@@ -85,18 +85,9 @@ fn runs(pid: &str) -> bool {
 
 /// Runs `body` in a process of its own, for what belongs to a whole process. Call it first in a test of this name.
 fn isolated(test: &str, body: fn()) {
-    const VARIABLE: &str = "CNIRT_ISOLATED_TEST";
-    if std::env::var(VARIABLE).is_ok_and(|inner| inner == test) {
-        return body();
-    }
-    let output = isolated_command(test, VARIABLE).output().unwrap();
-    assert!(output.status.success(), "{:?}\n{}", output.status, String::from_utf8_lossy(&output.stdout));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "no test {test}");
+    testing::isolated(&with_modules(test), body);
 }
 
-fn isolated_command(test: &str, variable: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    let full = format!("{}::{test}", module_path!().split_once("::").unwrap().1);
-    command.args([&full, "--exact", "--test-threads=1", "--nocapture"]).env(variable, test);
-    command
+fn with_modules(test: &str) -> String {
+    format!("{}::{test}", module_path!().split_once("::").unwrap().1)
 }
