@@ -59,9 +59,10 @@ impl Exec for CallbackExec {
     }
 
     fn exec_plugin(&self, call: &Call, path: &Path, stdin: &[u8], env: &[CString]) -> Result<Vec<u8>> {
-        call.check()?;
-        let text = std::str::from_utf8(stdin)
-            .map_err(|error| Error::invalid(format!("standard input of {}: {error}", path.display())))?;
+        call.check().map_err(Error::with_never_ran)?;
+        let text = std::str::from_utf8(stdin).map_err(|error| {
+            Error::invalid(format!("standard input of {}: {error}", path.display())).with_never_ran()
+        })?;
         let mut question = question(call);
         question.insert("path".into(), path.to_string_lossy().into());
         question.insert("env".into(), env.iter().map(|line| line.to_string_lossy()).collect());

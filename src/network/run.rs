@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::call::Call;
 use crate::conf::{PluginConfig, build_one_config};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::invoke::Args;
 use crate::network::{CniConfig, Network, PluginRun, RuntimeConf};
 use crate::result::CniResult;
@@ -74,8 +74,8 @@ impl CniConfig {
             if_name: rt.if_name.clone(),
             path: self.path.clone(),
         };
-        let env = self.environ.for_plugin(call, &args)?;
-        call.check()?;
+        let env = self.environ.for_plugin(call, &args).map_err(Error::with_never_ran)?;
+        call.check().map_err(Error::with_never_ran)?;
         let begun = Instant::now();
         let output = self.exec.exec_plugin(call, &prepared.path, &prepared.stdin, &env);
         let run = PluginRun {

@@ -4,6 +4,7 @@
 //! The host then sees a SIGCHLD, and its own `wait` may take the plugin's status; the kernel remembers it from Linux
 //! 6.15 on, before that it is lost, and a lost status is an error.
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::time::Duration;
@@ -11,8 +12,9 @@ use std::time::Duration;
 use super::arena::{Arena, Sharing};
 use super::child::{Program, become_plugin};
 use super::nanny::{leave, sweep};
-use super::run::{Child, News, PATIENCE, PluginEnds, Refusal, Request, Status, refused, wait_readable};
+use super::run::{Child, News, PATIENCE, PluginEnds, Refusal, Request, Status, cannot_start, refused, wait_readable};
 use super::sys;
+use crate::error::Result;
 
 /// A plugin that is a child of the host. Dropping it ends the plugin's group.
 pub(super) struct Direct {
@@ -26,12 +28,12 @@ pub(super) struct Direct {
 
 impl Direct {
     /// Starts the plugin.
-    pub(super) fn start(request: &Request<'_>, ends: &PluginEnds) -> Result<Self, Refusal> {
+    pub(super) fn start(request: &Request<'_>, ends: &PluginEnds) -> std::result::Result<Self, Refusal> {
         sweep();
         // Shared with the child, which leaves its failure there.
         let arena = Arena::new(request.path, request.env, 0, Sharing::WithForks);
-        let mut arena = arena.map_err(|error| refused("mmap", &error))?;
-        let full = || refused("mmap", &std::io::Error::from_raw_os_error(libc::ENOMEM));
+        let mut arena = arena.map_err(|error| refused("mmap", error))?;
+        let full = || refused("mmap", io::Error::from_raw_os_error(libc::ENOMEM));
         let program = arena.put_program(request.path, request.env).ok_or_else(full)?;
         let program = arena.put(program).ok_or_else(full)?;
         let stdio = [ends.stdin.as_raw_fd(), ends.stdout.as_raw_fd(), ends.stderr.as_raw_fd()];
@@ -42,7 +44,7 @@ impl Direct {
             unsafe { become_plugin(program.as_ref(), stdio, 0) }
         }
         sys::set_mask(mask);
-        let (pid, pidfd) = forked.map_err(|(call, errno)| refused(call, &std::io::Error::from_raw_os_error(errno)))?;
+        let (pid, pidfd) = forked?;
         // The child does it too; whoever comes first. After exec it is refused, and done.
         let _ = sys::lead_group(pid);
         // SAFETY: the kernel just gave it to us.
@@ -70,15 +72,15 @@ impl Direct {
     }
 }
 
-/// Child and pidfd, or what failed. In the child: 0.
-fn fork() -> Result<(i32, i32), (&'static str, i32)> {
+/// Child and pidfd. In the child: 0.
+fn fork() -> Result<(i32, i32)> {
     let mut pidfd = -1;
     // SAFETY: the child goes straight to `become_plugin`, which makes system calls only.
     match unsafe { sys::fork(&mut pidfd) } {
         Ok(pid) => return Ok((pid, pidfd)),
         // valgrind knows libc's fork alone.
         Err(libc::EINVAL | libc::EPERM | libc::ENOSYS) => {}
-        Err(errno) => return Err(("clone", errno)),
+        Err(errno) => return Err(refused("clone", io::Error::from_raw_os_error(errno))),
     }
     // SAFETY: as above.
     let pid = unsafe { libc::fork() };
@@ -89,10 +91,11 @@ fn fork() -> Result<(i32, i32), (&'static str, i32)> {
             Err(errno) => {
                 let _ = sys::kill(pid, libc::SIGKILL);
                 let _ = sys::reap(pid, 0);
-                Err(("pidfd_open", errno))
+                // It may have got as far as the plugin.
+                Err(cannot_start("pidfd_open", &io::Error::from_raw_os_error(errno)))
             }
         },
-        _ => Err(("fork", std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EAGAIN))),
+        _ => Err(refused("fork", io::Error::last_os_error())),
     }
 }
 

@@ -98,11 +98,12 @@ type Ended = (End, Vec<u8>, Vec<u8>);
 impl ProcessExec {
     /// Goes this way, or where the system does not allow it the next one.
     fn exec_by(&self, mut way: Way, call: &Call, path: &Path, stdin: &[u8], env: &[CString]) -> Result<Vec<u8>> {
-        let c_path = CString::new(path.as_os_str().as_bytes())
-            .map_err(|_| Error::invalid(format!("plugin path {}: there is a NUL in it", path.display())))?;
+        let c_path = CString::new(path.as_os_str().as_bytes()).map_err(|_| {
+            Error::invalid(format!("plugin path {}: there is a NUL in it", path.display())).with_never_ran()
+        })?;
         let mut busy = Backoff::default();
         loop {
-            call.check()?;
+            call.check().map_err(Error::with_never_ran)?;
             let (end, stdout, stderr) = match self.run(way, call, path, &c_path, stdin, env) {
                 Ok(ended) => ended,
                 Err(Refusal::Failed(error)) => return Err(error),
@@ -119,7 +120,8 @@ impl ProcessExec {
                     FETCHING_REFUSED.store(true, Ordering::Relaxed);
                     way = Way::Nanny(Table::Copied);
                 }
-                End::NotStarted(Failure { step: Step::Exec, errno: libc::ETXTBSY }) if busy.wait(call)? => {}
+                End::NotStarted(Failure { step: Step::Exec, errno: libc::ETXTBSY })
+                    if busy.wait(call).map_err(Error::with_never_ran)? => {}
                 End::NotStarted(failure) => return Err(not_started(path, failure)),
             }
         }
@@ -135,7 +137,7 @@ impl ProcessExec {
         env: &[CString],
     ) -> Result<Ended, Refusal> {
         // Before anything is started: without it a call could not be cancelled.
-        call.cancel.fd()?;
+        call.cancel.fd().map_err(Error::with_never_ran)?;
         let request = Request { path: c_path, env, lock: call.lock.as_ref() };
         let (mut child, host_ends) = fds::above_two(|| start(way, &request, stdin))?;
         let limits = Limits { call, kill_grace: self.kill_grace, max_output: self.max_output };

@@ -5,6 +5,7 @@
 //! stack in an [`Arena`]. What it does is in the functions below [`nanny`]; they keep to the rules of [`sys`].
 
 use std::ffi::c_void;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -78,22 +79,22 @@ impl Nanny {
     pub(super) fn start(table: Table, request: &Request<'_>, ends: PluginEnds) -> Result<Self, Refusal> {
         sweep();
         let arena = Arena::new(request.path, request.env, size_of::<Job>(), Sharing::Private);
-        let mut arena = arena.map_err(|error| refused("mmap", &error))?;
+        let mut arena = arena.map_err(|error| refused("mmap", error))?;
         let (control, nanny_control) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-                .map_err(|error| refused("socketpair", &error.into()))?;
+                .map_err(|error| refused("socketpair", error))?;
         let host_pid = sys::getpid();
         let host = match table {
             Table::Fetched => None,
             Table::Copied => {
                 let fd = sys::pidfd_open(host_pid)
-                    .map_err(|errno| refused("pidfd_open", &std::io::Error::from_raw_os_error(errno)))?;
+                    .map_err(|errno| refused("pidfd_open", io::Error::from_raw_os_error(errno)))?;
                 // SAFETY: the kernel just gave it to us.
                 Some(unsafe { OwnedFd::from_raw_fd(fd) })
             }
         };
         let [nanny_stack, plugin_stack] = arena.stacks();
-        let full = || refused("mmap", &std::io::Error::from_raw_os_error(libc::ENOMEM));
+        let full = || refused("mmap", io::Error::from_raw_os_error(libc::ENOMEM));
         let job = Job {
             program: arena.put_program(request.path, request.env).ok_or_else(full)?,
             table,
@@ -125,7 +126,7 @@ impl Nanny {
         match cloned {
             Ok(_) => {}
             Err(libc::EINVAL | libc::EPERM | libc::ENOSYS) => return Err(Refusal::NoNanny),
-            Err(errno) => return Err(refused("clone", &std::io::Error::from_raw_os_error(errno))),
+            Err(errno) => return Err(refused("clone", io::Error::from_raw_os_error(errno)).into()),
         }
         // SAFETY: the kernel just gave it to us.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };

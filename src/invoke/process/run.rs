@@ -44,9 +44,14 @@ impl From<Error> for Refusal {
     }
 }
 
-/// The refusal for a system call that failed: `E_IO` naming it.
-pub(super) fn refused(call: &str, error: &io::Error) -> Refusal {
-    Refusal::Failed(Error::os(ErrorClass::Io, format_args!("cannot start a plugin: {call}"), error))
+/// `E_IO` for a system call that failed before there was a plugin.
+pub(super) fn refused(call: &str, error: impl Into<io::Error>) -> Error {
+    cannot_start(call, &error.into()).with_never_ran()
+}
+
+/// `E_IO` naming a system call that failed.
+pub(super) fn cannot_start(call: &str, error: &io::Error) -> Error {
+    Error::os(ErrorClass::Io, format_args!("cannot start a plugin: {call}"), error)
 }
 
 /// What is heard of a started plugin.
@@ -84,13 +89,10 @@ pub(super) struct PluginEnds {
 
 /// The pipes, and standard input. Pipes, not sockets: a plugin may open /dev/stderr.
 pub(super) fn stdio(input: &[u8]) -> Result<(HostEnds, PluginEnds)> {
-    let pipe = || {
-        let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| cannot_start("pipe2", error))?;
-        Ok::<_, Error>((read, write))
-    };
+    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|errno| refused("pipe2", errno));
     let (stdin, (ours_out, stdout), (ours_err, stderr)) = (stdin(input)?, pipe()?, pipe()?);
     for end in [&ours_out, &ours_err] {
-        rustix::io::ioctl_fionbio(end, true).map_err(|error| cannot_start("ioctl", error))?;
+        rustix::io::ioctl_fionbio(end, true).map_err(|errno| refused("ioctl", errno))?;
     }
     Ok((HostEnds { stdout: Some(ours_out), stderr: Some(ours_err) }, PluginEnds { stdin, stdout, stderr }))
 }
@@ -105,7 +107,7 @@ fn stdin(mut input: &[u8]) -> Result<OwnedFd> {
         Err(Errno::INVAL) => make(MemfdFlags::empty()),
         done => done,
     };
-    let file = file.map_err(|error| cannot_start("memfd_create", error))?;
+    let file = file.map_err(|errno| refused("memfd_create", errno))?;
     let mut offset = 0;
     while !input.is_empty() {
         // At an offset, so that the plugin begins at the start.
@@ -115,14 +117,10 @@ fn stdin(mut input: &[u8]) -> Result<OwnedFd> {
                 offset += written as u64;
             }
             Err(Errno::INTR) => {}
-            Err(error) => return Err(cannot_start("pwrite", error)),
+            Err(errno) => return Err(refused("pwrite", errno)),
         }
     }
     Ok(file)
-}
-
-fn cannot_start(call: &str, errno: Errno) -> Error {
-    Error::os(ErrorClass::Io, format_args!("cannot start a plugin: {call}"), &errno.into())
 }
 
 /// Whether `fd` becomes readable within `limit`.

@@ -237,6 +237,16 @@ fn a_failed_add_is_undone_in_reverse_past_every_error() {
 }
 
 #[test]
+fn an_environment_that_is_refused_leaves_nothing_to_undo() {
+    let mut node = node(FakeExec::default());
+    node.cni.rollback = Some(Duration::from_secs(9));
+    let call = Call { env: vec![("A=B".to_owned(), "x".to_owned())], ..Call::default() };
+    let error = node.cni.add_network_list(&call, &list("1.0.0"), &rt()).unwrap_err();
+    assert_eq!((error.class(), node.ran().as_str()), (ErrorClass::InvalidArgument, ""));
+    assert!(error.rollback().is_none_or(|rollback| rollback.errors.is_empty()), "{error:?}");
+}
+
+#[test]
 fn names_are_refused_before_any_plugin_runs() {
     for (container_id, network, if_name, words) in [
         ("", "net", "eth0", "plugin type=\"a\" failed (add): missing containerID"),

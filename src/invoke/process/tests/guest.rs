@@ -230,6 +230,7 @@ fn running_out_of_descriptors_is_said_and_leaks_nothing() {
                 if let Err(error) = result {
                     assert_eq!(error.class(), ErrorClass::Io, "{way:?}: {error}");
                     assert!(error.to_string().ends_with(": too many open files"), "{error}");
+                    assert!(error.never_ran(), "{error}");
                     refusals.push(error);
                 }
                 assert_eq!(open_fds(), before, "{way:?}");
