@@ -143,7 +143,7 @@ impl cni_plugin {
 /// The fields are dropped in this order: whoever ends the core after the last ticket must not find it in use.
 pub(super) struct Running {
     core: Arc<Core>,
-    _ticket: Ticket,
+    ticket: Ticket,
 }
 
 impl Running {
@@ -174,7 +174,12 @@ impl Running {
             Arc::increment_strong_count(plugin);
             Arc::from_raw(plugin)
         };
-        Ok(Self { core, _ticket: Ticket(plugin) })
+        Ok(Self { core, ticket: Ticket(plugin) })
+    }
+
+    /// The handle's.
+    pub(super) fn id(&self) -> HandleId {
+        self.ticket.0.id
     }
 
     pub(super) fn manager(&self) -> &PluginManager {
@@ -183,6 +188,21 @@ impl Running {
 
     pub(super) fn log(&self) -> &Dispatch {
         &self.core.log
+    }
+}
+
+impl Clone for Running {
+    /// Another call: as long as this one runs the handle is there, being freed or not.
+    fn clone(&self) -> Self {
+        let plugin = Arc::clone(&self.ticket.0);
+        plugin.lock().running += 1;
+        Self { core: Arc::clone(&self.core), ticket: Ticket(plugin) }
+    }
+}
+
+impl AsRef<PluginManager> for Running {
+    fn as_ref(&self) -> &PluginManager {
+        self.manager()
     }
 }
 

@@ -17,6 +17,7 @@ mod json;
 mod library;
 mod log;
 mod netns;
+mod op;
 mod plugin;
 mod pointer;
 mod rc;
@@ -30,6 +31,7 @@ pub use library::{
     cni_version,
 };
 pub use netns::{cni_netns_create, cni_netns_remove};
+pub use op::{cni_op, cni_op_cancel, cni_op_fd, cni_op_finish, cni_op_wait, cni_plugin_start};
 pub use plugin::{
     cni_check_pod, cni_list_pods, cni_plugin_cancel, cni_plugin_capabilities, cni_plugin_event, cni_plugin_free,
     cni_plugin_metrics, cni_plugin_name, cni_plugin_new, cni_plugin_reload, cni_plugin_status, cni_pod_status,
