@@ -88,10 +88,11 @@ def compare(before, during, after):
 def demo(directory, undo):
     configure(directory)
     run("ip", "link", "set", "lo", "up")
-    options = {"confDir": str(directory / "net.d"), "cacheDir": str(directory / "cache"), "binDirs": ["/usr/lib/cni"]}
-    # The plugin loopback instead of the library's own, to show the real thing.
-    plugin = undo.enter_context(cnirt.Plugin({**options, "builtin": []}))
-    print(f"libcnirt {cnirt.version()}, network \"{plugin.status()['defaultNetwork']}\": bridge, host-local, portmap; loopback\n")
+    # builtin: the plugin loopback instead of the library's own, to show the real thing.
+    options = {"conf_dir": directory / "net.d", "cache_dir": directory / "cache", "bin_dirs": ["/usr/lib/cni"]}
+    plugin = undo.enter_context(cnirt.Plugin(**options, builtin=[]))
+    default = plugin.status()["defaultNetwork"]
+    print(f"libcnirt {cnirt.version()}, network \"{default}\": bridge, host-local, portmap; loopback\n")
 
     netns = {}
     for pod in ("first", "one", "two"):
@@ -99,17 +100,21 @@ def demo(directory, undo):
         cnirt.create_netns(netns[pod])
         undo.callback(cnirt.remove_netns, netns[pod])
 
-    # A node's first pod makes the bridge and portmap's empty chains, which the plugins keep for all pods to come.
-    plugin.setup_pod({"id": "first", "netns": netns["first"]})
-    plugin.teardown_pod({"id": "first"})
+    # A node's first pod makes the bridge and portmap's chains, which the plugins keep for all pods to come.
+    begun = time.monotonic()
+    mapping = {"hostPort": HOST_PORT, "containerPort": 80}
+    undo.callback(plugin.teardown_pod, id="first")
+    plugin.setup_pod(id="first", netns=netns["first"], port_mappings=[mapping])
+    plugin.teardown_pod(id="first")
+    say("a first pod came and went: the plugins keep their bridge and their chains", begun)
     before = snapshot(directory)
 
     ips = {}
-    for pod, ports in (("one", []), ("two", [{"hostPort": HOST_PORT, "containerPort": 80, "protocol": "TCP"}])):
+    for pod, ports in (("one", []), ("two", [mapping])):
         begun = time.monotonic()
-        undo.callback(plugin.teardown_pod, {"id": pod})
-        request = {"id": pod, "namespace": "demo", "name": pod, "netns": netns[pod], "portMappings": ports}
-        ips[pod] = plugin.setup_pod(request)["ips"][0]
+        undo.callback(plugin.teardown_pod, id=pod)
+        answer = plugin.setup_pod(id=pod, namespace="demo", name=pod, netns=netns[pod], port_mappings=ports)
+        ips[pod] = answer["ips"][0]
         port = f", host port {HOST_PORT} leads to its port 80" if ports else ""
         say(f"set up pod {pod}: {ips[pod]}{port}", begun)
     during = snapshot(directory)
@@ -129,7 +134,7 @@ def demo(directory, undo):
 
     for pod in ("one", "two"):
         begun = time.monotonic()
-        plugin.teardown_pod({"id": pod})
+        plugin.teardown_pod(id=pod)
         say(f"tore down pod {pod}", begun)
     return compare(before, during, snapshot(directory))
 

@@ -3,7 +3,7 @@
 //! The work is done by `bindings/c/tests/runner.c`, compiled here against the library that cargo just built.
 
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
@@ -16,16 +16,27 @@ use tempfile::TempDir;
 mod common;
 mod node;
 
+/// These run a second time under valgrind: a good course, errors of plugins, of files and of the caller.
+const UNDER_VALGRIND: [&str; 4] = [
+    "a pod on two networks is taken off them in reverse",
+    "where the second network fails, the first is taken off",
+    "what the status tells of every file",
+    "bad requests name what is wrong",
+];
+
 fn main() -> Result<ExitCode, String> {
     let arguments = Arguments::from_args();
     let scenarios = root().join("tests/scenarios/scenarios.json");
     let names = names(&scenarios)?;
-    let runner = Arc::new(Runner::compile()?);
-    let trials = names.into_iter().map(|name| {
-        let (runner, scenarios) = (runner.clone(), scenarios.clone());
-        Trial::test(name.clone(), move || runner.run(&scenarios, &name))
-    });
-    Ok(libtest_mimic::run(&arguments, trials.collect()).exit_code())
+    let runner = Arc::new(Runner::compile(scenarios)?);
+    let trial = |name: &str, valgrind: bool| {
+        let (runner, scenario) = (runner.clone(), name.to_owned());
+        let way = if valgrind { ", under valgrind" } else { "" };
+        Trial::test(format!("{name}{way}"), move || runner.run(&scenario, valgrind))
+    };
+    let plain = names.iter().map(|name| trial(name, false));
+    let trials = plain.chain(UNDER_VALGRIND.iter().map(|name| trial(name, true))).collect();
+    Ok(libtest_mimic::run(&arguments, trials).exit_code())
 }
 
 fn names(scenarios: &Path) -> Result<Vec<String>, String> {
@@ -38,15 +49,15 @@ fn names(scenarios: &Path) -> Result<Vec<String>, String> {
 
 /// The compiled runner, and the library under its SONAME, as an installation has it.
 struct Runner {
+    scenarios: PathBuf,
     dir: TempDir,
 }
 
 impl Runner {
-    fn compile() -> Result<Self, String> {
+    fn compile(scenarios: PathBuf) -> Result<Self, String> {
         let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let library = shared_library();
         for name in ["libcnirt.so", "libcnirt.so.0"] {
-            symlink(&library, dir.path().join(name)).map_err(|error| error.to_string())?;
+            symlink(shared_library(), dir.path().join(name)).map_err(|error| error.to_string())?;
         }
         let cc = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
         let mut command = Command::new(cc);
@@ -58,14 +69,25 @@ impl Runner {
             .arg(format!("-Wl,-rpath,{}", dir.path().display()))
             .current_dir(root());
         node::run(&mut command).map_err(|why| format!("compiling the runner: {why}"))?;
-        Ok(Self { dir })
+        Ok(Self { scenarios, dir })
     }
 
-    fn run(&self, scenarios: &Path, name: &str) -> Result<(), Failed> {
+    fn run(&self, name: &str, valgrind: bool) -> Result<(), Failed> {
+        let runner = self.dir.path().join("runner");
+        let mut command;
+        if valgrind {
+            command = node::command("valgrind");
+            command.args(["-q", "--error-exitcode=9", "--leak-check=full"]);
+            let suppressions = self.scenarios.with_file_name("valgrind.supp");
+            command.arg(format!("--suppressions={}", suppressions.display())).arg(runner);
+            // It cannot follow a nanny.
+            command.env("CNIRT_SPAWN", "direct");
+        } else {
+            command = node::command(runner);
+        }
         // Whatever a scenario that fails leaves goes with the directory.
         let tmp = tempfile::tempdir()?;
-        let mut command = node::command(self.dir.path().join("runner"));
-        node::run(command.arg(scenarios).arg(name).env("TMPDIR", tmp.path()))?;
+        node::run(command.arg(&self.scenarios).arg(name).env("TMPDIR", tmp.path()))?;
         Ok(())
     }
 }
