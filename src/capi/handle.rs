@@ -1,41 +1,57 @@
-//! The handle behind `cni_plugin *`: who may call, and when it ends.
+//! The handle behind `cni_plugin *` and `cni_runtime *`: who may call, and when it ends.
 
-use std::ffi::CStr;
+use std::ffi::c_char;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tracing::Dispatch;
 
-use crate::capi::callbacks::Callbacks;
+use crate::capi::callbacks::{Callbacks, cni_callbacks};
 use crate::capi::guard::fork::Process;
 use crate::capi::guard::protected;
 use crate::capi::guard::reentry::HandleId;
+use crate::capi::rc::cni_rc;
+use crate::capi::strings::{Answer, clear, optional_input};
 use crate::error::{Error, ErrorClass, Result};
-use crate::pod::{PluginManager, PluginOptions};
 
-/// When a free cancels again, first and at most: a call may have begun just before and not be known to the manager yet.
+/// When a free cancels again, first and at most: a call may have begun just before and not be known to the core yet.
 const CANCEL_AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
-/// The kubelet's network plugin: it attaches pods to networks, knows which are attached, and detaches them.
-///
-/// Made by cni_plugin_new, ended by cni_plugin_free. Any number of threads may use one handle at the same time. In a
-/// process forked from the one that made it every call says CNI_E_FORKED.
-///
-/// Since: 0.1.0
-pub struct cni_plugin {
+/// What C calls through a handle: any number of calls at a time.
+pub(super) trait Core: Send + Sync + 'static {
+    /// Cancels every running call.
+    fn cancel_all(&self);
+}
+
+/// A type that C knows by its pointers only.
+pub(super) trait Opaque: Send + Sync + Sized + 'static {
+    /// What it is about.
+    type Core: Core;
+
+    /// The header's name for a parameter of this type.
+    const PARAMETER: &'static str;
+
+    /// Makes one; `log` is where its calls log to.
+    fn make(options: Option<&str>, callbacks: Arc<Callbacks>, log: Dispatch) -> Result<Self>;
+
+    /// What all such types have in common.
+    fn handle(&self) -> &Handle<Self::Core>;
+}
+
+/// The life of a core that C calls.
+pub(super) struct Handle<C> {
     /// Looked at before anything else: a forked child must not touch the lock below.
     process: Process,
     id: HandleId,
-    name: &'static CStr,
     /// Held for a moment at a call's begin and end, never while anything else is called.
-    state: Mutex<State>,
+    state: Mutex<State<C>>,
     /// Told when the last running call ended.
     idle: Condvar,
 }
 
-struct State {
+struct State<C> {
     /// Taken when the handle ends, after the last call.
-    core: Option<Arc<Core>>,
+    core: Option<Arc<Whole<C>>>,
     running: usize,
     life: Life,
 }
@@ -49,15 +65,15 @@ enum Life {
     Abandoned,
 }
 
-/// What a handle is about. The order is the order of the end: callbacks are there until all else is gone.
-struct Core {
-    manager: PluginManager,
+/// What a handle keeps alive. The order is the order of the end: callbacks are there until all else is gone.
+struct Whole<C> {
+    core: C,
     log: Dispatch,
     _callbacks: Arc<Callbacks>,
 }
 
-impl Core {
-    /// Ends it; dropping the manager may wait, log and call back.
+impl<C: Core> Whole<C> {
+    /// Ends it; dropping the core may wait, log and call back.
     fn end(core: Option<Arc<Self>>) {
         let log = core.as_ref().map_or_else(Dispatch::none, |core| core.log.clone());
         // Nobody is left to tell of a failure. Without a helper thread the closure is dropped here, and the core in it.
@@ -68,38 +84,18 @@ impl Core {
     }
 }
 
-impl cni_plugin {
-    /// Makes a handle; `log` is where its calls log to.
-    pub(super) fn new(options: Option<&str>, callbacks: Arc<Callbacks>, log: Dispatch) -> Result<Arc<Self>> {
-        let options = options.map_or_else(|| Ok(PluginOptions::default()), PluginOptions::from_json)?;
-        let manager = PluginManager::new(options, callbacks.hooks())?;
+impl<C: Core> Handle<C> {
+    pub(super) fn new(core: C, callbacks: Arc<Callbacks>, log: Dispatch) -> Self {
         // A thread that was about to log for the first time may have asked who listens before this handle did.
         tracing::callsite::rebuild_interest_cache();
-        let (id, name) = (callbacks.id(), manager.plugin_name());
-        let core = Some(Arc::new(Core { manager, log, _callbacks: callbacks }));
+        let id = callbacks.id();
+        let core = Some(Arc::new(Whole { core, log, _callbacks: callbacks }));
         let state = Mutex::new(State { core, running: 0, life: Life::Open });
-        Ok(Arc::new(Self { process: Process::current(), id, name, state, idle: Condvar::new() }))
+        Self { process: Process::current(), id, state, idle: Condvar::new() }
     }
 
-    /// The network plugin's name.
-    pub(super) fn name(&self) -> &'static CStr {
-        self.name
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<C>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Ends the handle as `cni_plugin_free` says.
-    pub(super) fn free(plugin: Arc<Self>) {
-        if !plugin.process.is_current() {
-            // Locks may be held for ever by threads that are not in this process, and callbacks may need them.
-            std::mem::forget(plugin);
-        } else if plugin.id.in_callback() {
-            plugin.abandon();
-        } else {
-            plugin.close();
-        }
     }
 
     /// Refuses new calls, cancels the running ones, waits for them, ends the core.
@@ -115,7 +111,7 @@ impl cni_plugin {
             if state.running == 0 {
                 let core = state.core.take();
                 drop(state);
-                return Core::end(core);
+                return Whole::end(core);
             }
         }
     }
@@ -133,94 +129,159 @@ impl cni_plugin {
         };
         if let Some(core) = core.filter(|_| running > 0) {
             // A panic here leaves the calls to their own end.
-            let _ = protected(&core.log, || Ok(core.manager.cancel(None)));
+            let _ = protected(&core.log, || {
+                core.core.cancel_all();
+                Ok(())
+            });
         }
     }
+}
+
+/// Makes what C asks for, as the header says of `cni_plugin_new`.
+///
+/// # Safety
+///
+/// `options` as for [`optional_input`], `callbacks` as for [`Callbacks::read`]; `place` and `error` are NULL or writable.
+pub(super) unsafe fn make<H: Opaque>(
+    options: *const c_char,
+    callbacks: *const cni_callbacks,
+    place: *mut *mut H,
+    error: *mut *mut c_char,
+) -> cni_rc {
+    // SAFETY: the caller's promise is the same.
+    unsafe {
+        clear(place);
+        clear(error);
+    }
+    // SAFETY: the caller's promise is the same.
+    let callbacks = unsafe { Callbacks::read(callbacks) };
+    // SAFETY: the caller's promise is the same.
+    let options = unsafe { optional_input("options", options) };
+    // SAFETY: the caller promises NULL or a place to write.
+    let place = unsafe { place.as_mut() }.ok_or_else(|| null_is_not_allowed::<H>());
+    let made = callbacks.and_then(|callbacks| {
+        let log = callbacks.log();
+        let (place, options) = (place?, options?);
+        let made = protected(&log, || H::make(options, callbacks, log.clone()).map(Arc::new))?;
+        *place = Arc::into_raw(made).cast_mut();
+        Ok(())
+    });
+    match made {
+        Ok(()) => cni_rc::CNI_OK,
+        // SAFETY: the caller promises NULL or a place to write.
+        Err(refusal) => unsafe { Answer::of_error(&refusal).deliver(error) },
+    }
+}
+
+/// Ends what [`make`] made, as the header says of `cni_plugin_free`.
+///
+/// # Safety
+///
+/// `pointer` is NULL, or came from [`make`] and was not freed.
+pub(super) unsafe fn free<H: Opaque>(pointer: *mut H) {
+    if pointer.is_null() {
+        return;
+    }
+    // SAFETY: not NULL, so the caller promises that `into_raw` in `make` made it.
+    let owner = unsafe { Arc::from_raw(pointer) };
+    let handle = owner.handle();
+    if !handle.process.is_current() {
+        // Locks may be held for ever by threads that are not in this process, and callbacks may need them.
+        std::mem::forget(owner);
+    } else if handle.id.in_callback() {
+        handle.abandon();
+    } else {
+        handle.close();
+    }
+}
+
+fn null_is_not_allowed<H: Opaque>() -> Error {
+    Error::invalid(format!("{}: NULL is not allowed", H::PARAMETER))
 }
 
 /// One running call: while it lives, so does the handle's core.
 ///
 /// The fields are dropped in this order: whoever ends the core after the last ticket must not find it in use.
-pub(super) struct Running {
-    core: Arc<Core>,
-    ticket: Ticket,
+pub(super) struct Running<H: Opaque> {
+    whole: Arc<Whole<H::Core>>,
+    ticket: Ticket<H>,
 }
 
-impl Running {
+impl<H: Opaque> Running<H> {
     /// Begins a call, or says why there can be none.
     ///
     /// # Safety
     ///
-    /// `plugin` is NULL, or came from `cni_plugin_new` and was not freed.
-    pub(super) unsafe fn begin(plugin: *const cni_plugin) -> Result<Self> {
+    /// `pointer` is NULL, or came from [`make`] and was not freed.
+    pub(super) unsafe fn begin(pointer: *const H) -> Result<Self> {
         // SAFETY: the caller promises NULL or a handle that is alive.
-        let Some(handle) = (unsafe { plugin.as_ref() }) else {
-            return Err(Error::invalid("plugin: NULL is not allowed"));
-        };
+        let Some(owner) = (unsafe { pointer.as_ref() }) else { return Err(null_is_not_allowed::<H>()) };
+        let (handle, name) = (owner.handle(), H::PARAMETER);
         if !handle.process.is_current() {
-            let words = "plugin: the handle was made before this process was forked";
+            let words = format!("{name}: the handle was made before this process was forked");
             return Err(Error::new(ErrorClass::Forked, words).with_hint("make a new handle in the child"));
         }
         if handle.id.in_callback() {
-            return Err(Error::invalid("plugin: the handle was called from one of its own callbacks"));
+            return Err(Error::invalid(format!("{name}: the handle was called from one of its own callbacks")));
         }
         let mut state = handle.lock();
-        let core = state.core.clone().filter(|_| state.life == Life::Open);
-        let core = core.ok_or_else(|| Error::invalid("plugin: the handle is being freed"))?;
+        let whole = state.core.clone().filter(|_| state.life == Life::Open);
+        let whole = whole.ok_or_else(|| Error::invalid(format!("{name}: the handle is being freed")))?;
         state.running += 1;
         drop(state);
-        // SAFETY: `plugin` came from `Arc::into_raw` and is not freed: the count that it holds is still there.
-        let plugin = unsafe {
-            Arc::increment_strong_count(plugin);
-            Arc::from_raw(plugin)
+        // SAFETY: `pointer` came from `Arc::into_raw` and is not freed: the count that it holds is still there.
+        let owner = unsafe {
+            Arc::increment_strong_count(pointer);
+            Arc::from_raw(pointer)
         };
-        Ok(Self { core, ticket: Ticket(plugin) })
+        Ok(Self { whole, ticket: Ticket(owner) })
     }
 
     /// The handle's.
     pub(super) fn id(&self) -> HandleId {
-        self.ticket.0.id
+        self.ticket.0.handle().id
     }
 
-    pub(super) fn manager(&self) -> &PluginManager {
-        &self.core.manager
+    pub(super) fn core(&self) -> &H::Core {
+        &self.whole.core
     }
 
     pub(super) fn log(&self) -> &Dispatch {
-        &self.core.log
+        &self.whole.log
     }
 }
 
-impl Clone for Running {
+impl<H: Opaque> Clone for Running<H> {
     /// Another call: as long as this one runs the handle is there, being freed or not.
     fn clone(&self) -> Self {
-        let plugin = Arc::clone(&self.ticket.0);
-        plugin.lock().running += 1;
-        Self { core: Arc::clone(&self.core), ticket: Ticket(plugin) }
+        let owner = Arc::clone(&self.ticket.0);
+        owner.handle().lock().running += 1;
+        Self { whole: Arc::clone(&self.whole), ticket: Ticket(owner) }
     }
 }
 
-impl AsRef<PluginManager> for Running {
-    fn as_ref(&self) -> &PluginManager {
-        self.manager()
+impl<H: Opaque> AsRef<H::Core> for Running<H> {
+    fn as_ref(&self) -> &H::Core {
+        self.core()
     }
 }
 
 /// Counts one running call.
-struct Ticket(Arc<cni_plugin>);
+struct Ticket<H: Opaque>(Arc<H>);
 
-impl Drop for Ticket {
+impl<H: Opaque> Drop for Ticket<H> {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
+        let handle = self.0.handle();
+        let mut state = handle.lock();
         state.running -= 1;
         let last = state.running == 0;
         let core = if last && state.life == Life::Abandoned { state.core.take() } else { None };
         drop(state);
         if last {
-            self.0.idle.notify_all();
+            handle.idle.notify_all();
         }
         if core.is_some() {
-            Core::end(core);
+            Whole::end(core);
         }
     }
 }

@@ -1,4 +1,4 @@
-use std::ffi::{c_char, c_void};
+use std::ffi::c_void;
 use std::ptr;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,8 +6,8 @@ use std::thread;
 
 use super::*;
 use crate::capi::callbacks::{cni_callbacks, cni_reply};
-use crate::capi::guard::answer_plugin;
-use crate::capi::plugin::{cni_list_pods, cni_plugin_free, cni_plugin_new};
+use crate::capi::guard::answer_on;
+use crate::capi::plugin::{cni_list_pods, cni_plugin, cni_plugin_free, cni_plugin_new};
 use crate::capi::rc::cni_rc;
 use crate::capi::strings::Answer;
 use crate::invoke::callback::PluginCallbacks;
@@ -78,7 +78,7 @@ impl Handle {
     fn call(self, body: impl FnOnce() + Send) -> cni_rc {
         // SAFETY: the tests call this while the handle is alive.
         unsafe {
-            answer_plugin(self.0, ptr::null_mut(), Answer::of_json, |_| {
+            answer_on(self.0, ptr::null_mut(), Answer::of_json, |_| {
                 body();
                 Ok(())
             })
@@ -96,7 +96,7 @@ fn core_callbacks(handle: Handle) -> Arc<Callbacks> {
     // SAFETY: the tests ask while the handle is alive.
     let running = unsafe { Running::begin(handle.0) }.unwrap();
     #[expect(clippy::used_underscore_binding, reason = "elsewhere it is only kept")]
-    Arc::clone(&running.core._callbacks)
+    Arc::clone(&running.whole._callbacks)
 }
 
 #[test]

@@ -24,7 +24,6 @@ mod rc;
 mod strings;
 
 pub use callbacks::{cni_callbacks, cni_reply, cni_reply_set};
-pub use handle::cni_plugin;
 pub use json::{cni_json_get, cni_json_set, cni_json_set_string};
 pub use library::{
     CNIRT_VERSION_MAJOR, CNIRT_VERSION_MINOR, CNIRT_VERSION_PATCH, cni_abi_version, cni_rc_name, cni_string_free,
@@ -33,8 +32,8 @@ pub use library::{
 pub use netns::{cni_netns_create, cni_netns_remove};
 pub use op::{cni_op, cni_op_cancel, cni_op_fd, cni_op_finish, cni_op_wait, cni_plugin_start};
 pub use plugin::{
-    cni_check_pod, cni_list_pods, cni_plugin_cancel, cni_plugin_capabilities, cni_plugin_event, cni_plugin_free,
-    cni_plugin_metrics, cni_plugin_name, cni_plugin_new, cni_plugin_reload, cni_plugin_status, cni_pod_status,
-    cni_setup_pod, cni_teardown_pod,
+    cni_check_pod, cni_list_pods, cni_plugin, cni_plugin_cancel, cni_plugin_capabilities, cni_plugin_event,
+    cni_plugin_free, cni_plugin_metrics, cni_plugin_name, cni_plugin_new, cni_plugin_reload, cni_plugin_status,
+    cni_pod_status, cni_setup_pod, cni_teardown_pod,
 };
 pub use rc::cni_rc;

@@ -10,7 +10,8 @@ use tracing::Dispatch;
 use crate::capi::guard::fork::Process;
 use crate::capi::guard::reentry::HandleId;
 use crate::capi::guard::{protected, quiet};
-use crate::capi::handle::{Running, cni_plugin};
+use crate::capi::handle::{Opaque, Running};
+use crate::capi::plugin::cni_plugin;
 use crate::capi::rc::cni_rc;
 use crate::capi::strings::{Answer, clear, input, optional_input};
 use crate::error::{Error, ErrorClass, Result};
@@ -34,7 +35,7 @@ pub struct cni_op {
 
 impl cni_op {
     /// What a function that starts a call hands out.
-    pub(super) fn new(handle: HandleId, op: Op) -> Arc<Self> {
+    fn new(handle: HandleId, op: Op) -> Arc<Self> {
         Arc::new(Self { process: Process::current(), handle, op })
     }
 
@@ -79,33 +80,11 @@ pub unsafe extern "C" fn cni_plugin_start(
     op: *mut *mut cni_op,
     error: *mut *mut c_char,
 ) -> cni_rc {
-    // SAFETY: the header asks for NULL or places to write.
-    unsafe {
-        clear(op);
-        clear(error);
-    }
     // SAFETY: the header asks for strings or NULL, borrowed until this returns.
     let (operation, request) = unsafe { (input("operation", operation), optional_input("request", request)) };
-    // SAFETY: the header asks for NULL or a place to write.
-    let place = unsafe { op.as_mut() }.ok_or_else(|| Error::invalid("op: NULL is not allowed"));
-    // SAFETY: the header asks for NULL or a handle that was not freed.
-    let running = unsafe { Running::begin(plugin) };
-    let log = running.as_ref().map_or_else(|_| Dispatch::none(), |running| running.log().clone());
-    // The background call counts for itself, so that this one ends here, when its log and all else is let go.
-    let background = running.clone();
-    let started = place.and_then(|place| {
-        *place = Arc::into_raw(protected(&log, || {
-            let (background, operation) = (background?, Operation::parse(operation?, request?)?);
-            let handle = background.id();
-            Ok(cni_op::new(handle, PluginManager::start(background, operation)?))
-        })?)
-        .cast_mut();
-        Ok(())
-    });
-    match started {
-        Ok(()) => cni_rc::CNI_OK,
-        // SAFETY: the header asks for NULL or a place to write.
-        Err(refusal) => unsafe { Answer::of_error(&refusal).deliver(error) },
+    // SAFETY: the header asks of the caller what the function asks.
+    unsafe {
+        start(plugin, op, error, |running| PluginManager::start(running, Operation::parse(operation?, request?)?))
     }
 }
 
@@ -220,4 +199,42 @@ unsafe fn held(op: *const cni_op) -> Result<Arc<cni_op>> {
         Arc::increment_strong_count(op);
         Arc::from_raw(op)
     })
+}
+
+/// Starts a call of a handle's in the background. `begin` gets the right to use the handle's core until the call ends.
+///
+/// # Safety
+///
+/// `pointer` as for [`Running::begin`]; `place` and `error` are NULL or writable.
+pub(super) unsafe fn start<H: Opaque>(
+    pointer: *const H,
+    place: *mut *mut cni_op,
+    error: *mut *mut c_char,
+    begin: impl FnOnce(Running<H>) -> Result<Op> + Send,
+) -> cni_rc {
+    // SAFETY: the caller's promise is the same.
+    unsafe {
+        clear(place);
+        clear(error);
+    }
+    // SAFETY: the caller promises NULL or a place to write.
+    let place = unsafe { place.as_mut() }.ok_or_else(|| Error::invalid("op: NULL is not allowed"));
+    // SAFETY: the caller's promise is the same.
+    let running = unsafe { Running::begin(pointer) };
+    let log = running.as_ref().map_or_else(|_| Dispatch::none(), |running| running.log().clone());
+    // The background call counts for itself, so that this one ends here, when its log and all else is let go.
+    let background = running.clone();
+    let started = place.and_then(|place| {
+        let op = protected(&log, || {
+            let background = background?;
+            Ok(cni_op::new(background.id(), begin(background)?))
+        })?;
+        *place = Arc::into_raw(op).cast_mut();
+        Ok(())
+    });
+    match started {
+        Ok(()) => cni_rc::CNI_OK,
+        // SAFETY: the caller promises NULL or a place to write.
+        Err(refusal) => unsafe { Answer::of_error(&refusal).deliver(error) },
+    }
 }

@@ -1,19 +1,54 @@
 //! The C functions of a network plugin.
 
-use std::ffi::c_char;
+use std::ffi::{CStr, c_char};
 use std::ptr;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::json;
+use tracing::Dispatch;
 
 use crate::capi::callbacks::{Callbacks, cni_callbacks};
-use crate::capi::guard::{answer_plugin, protected};
-use crate::capi::handle::cni_plugin;
+use crate::capi::guard::answer_on;
+use crate::capi::handle::{self, Core, Handle, Opaque};
 use crate::capi::rc::cni_rc;
-use crate::capi::strings::{Answer, clear, input, optional_input};
-use crate::error::{Error, Result};
-use crate::pod::{PluginManager, PodRequest};
+use crate::capi::strings::{Answer, input, optional_input};
+use crate::error::Result;
+use crate::pod::{PluginManager, PluginOptions, PodRequest};
+
+/// The kubelet's network plugin: it attaches pods to networks, knows which are attached, and detaches them.
+///
+/// Made by cni_plugin_new, ended by cni_plugin_free. Any number of threads may use one handle at the same time. In a
+/// process forked from the one that made it every call says CNI_E_FORKED.
+///
+/// Since: 0.1.0
+pub struct cni_plugin {
+    handle: Handle<PluginManager>,
+    name: &'static CStr,
+}
+
+impl Core for PluginManager {
+    fn cancel_all(&self) {
+        self.cancel(None);
+    }
+}
+
+impl Opaque for cni_plugin {
+    type Core = PluginManager;
+
+    const PARAMETER: &'static str = "plugin";
+
+    fn make(options: Option<&str>, callbacks: Arc<Callbacks>, log: Dispatch) -> Result<Self> {
+        let options = options.map_or_else(|| Ok(PluginOptions::default()), PluginOptions::from_json)?;
+        let manager = PluginManager::new(options, callbacks.hooks())?;
+        let name = manager.plugin_name();
+        Ok(Self { handle: Handle::new(manager, callbacks, log), name })
+    }
+
+    fn handle(&self) -> &Handle<PluginManager> {
+        &self.handle
+    }
+}
 
 /// Makes a network plugin and reads the network configurations; a node that has none yet is no error.
 ///
@@ -35,29 +70,8 @@ pub unsafe extern "C" fn cni_plugin_new(
     plugin: *mut *mut cni_plugin,
     error: *mut *mut c_char,
 ) -> cni_rc {
-    // SAFETY: the header asks for NULL or places to write.
-    unsafe {
-        clear(plugin);
-        clear(error);
-    }
-    // SAFETY: the header asks for NULL or a struct whose size member is right.
-    let callbacks = unsafe { Callbacks::read(callbacks) };
-    // SAFETY: the header asks for NULL or a string, borrowed until this returns.
-    let options = unsafe { optional_input("options", options) };
-    // SAFETY: the header asks for NULL or a place to write.
-    let place = unsafe { plugin.as_mut() }.ok_or_else(|| Error::invalid("plugin: NULL is not allowed"));
-    let made = callbacks.and_then(|callbacks| {
-        let log = callbacks.log();
-        let (place, options) = (place?, options?);
-        let made = protected(&log, || cni_plugin::new(options, callbacks, log.clone()))?;
-        *place = Arc::into_raw(made).cast_mut();
-        Ok(())
-    });
-    match made {
-        Ok(()) => cni_rc::CNI_OK,
-        // SAFETY: the header asks for NULL or a place to write.
-        Err(refusal) => unsafe { Answer::of_error(&refusal).deliver(error) },
-    }
+    // SAFETY: the header asks of the caller what the function asks.
+    unsafe { handle::make(options, callbacks, plugin, error) }
 }
 
 /// Ends a network plugin: refuses new calls, cancels the running ones, and returns when they have ended.
@@ -73,10 +87,8 @@ pub unsafe extern "C" fn cni_plugin_new(
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cni_plugin_free(plugin: *mut cni_plugin) {
-    if !plugin.is_null() {
-        // SAFETY: the header asks for a handle that was not freed; `cni_plugin_new` made it with `into_raw`.
-        cni_plugin::free(unsafe { Arc::from_raw(plugin) });
-    }
+    // SAFETY: the header asks of the caller what the function asks.
+    unsafe { handle::free(plugin) }
 }
 
 /// Attaches a pod to its networks.
@@ -180,7 +192,7 @@ pub unsafe extern "C" fn cni_pod_status(
 #[must_use]
 pub unsafe extern "C" fn cni_list_pods(plugin: *mut cni_plugin, out: *mut *mut c_char) -> cni_rc {
     // SAFETY: the header asks of the caller what the function asks.
-    unsafe { answer_plugin(plugin, out, Answer::of_json, PluginManager::list_pods) }
+    unsafe { answer_on(plugin, out, Answer::of_json, PluginManager::list_pods) }
 }
 
 /// Whether pods can be set up on the default network, and what is configured. Reads what changed on disk first.
@@ -197,7 +209,7 @@ pub unsafe extern "C" fn cni_list_pods(plugin: *mut cni_plugin, out: *mut *mut c
 #[must_use]
 pub unsafe extern "C" fn cni_plugin_status(plugin: *mut cni_plugin, out: *mut *mut c_char) -> cni_rc {
     // SAFETY: the header asks of the caller what the function asks.
-    unsafe { answer_plugin(plugin, out, Answer::of_json, PluginManager::status) }
+    unsafe { answer_on(plugin, out, Answer::of_json, PluginManager::status) }
 }
 
 /// Reads the network configurations again, changed or not. Seldom needed: every call looks for changes.
@@ -213,7 +225,7 @@ pub unsafe extern "C" fn cni_plugin_status(plugin: *mut cni_plugin, out: *mut *m
 #[must_use]
 pub unsafe extern "C" fn cni_plugin_reload(plugin: *mut cni_plugin, out: *mut *mut c_char) -> cni_rc {
     // SAFETY: the header asks of the caller what the function asks.
-    unsafe { answer_plugin(plugin, out, Answer::of_json, PluginManager::reload) }
+    unsafe { answer_on(plugin, out, Answer::of_json, PluginManager::reload) }
 }
 
 /// The capabilities that the default network's plugins declare.
@@ -229,7 +241,7 @@ pub unsafe extern "C" fn cni_plugin_reload(plugin: *mut cni_plugin, out: *mut *m
 #[must_use]
 pub unsafe extern "C" fn cni_plugin_capabilities(plugin: *mut cni_plugin, out: *mut *mut c_char) -> cni_rc {
     // SAFETY: the header asks of the caller what the function asks.
-    unsafe { answer_plugin(plugin, out, Answer::of_json, PluginManager::capabilities) }
+    unsafe { answer_on(plugin, out, Answer::of_json, PluginManager::capabilities) }
 }
 
 /// The handle's metrics.
@@ -245,7 +257,7 @@ pub unsafe extern "C" fn cni_plugin_capabilities(plugin: *mut cni_plugin, out: *
 #[must_use]
 pub unsafe extern "C" fn cni_plugin_metrics(plugin: *mut cni_plugin, out: *mut *mut c_char) -> cni_rc {
     // SAFETY: the header asks of the caller what the function asks.
-    unsafe { answer_plugin(plugin, out, Answer::of_text, PluginManager::metrics) }
+    unsafe { answer_on(plugin, out, Answer::of_text, PluginManager::metrics) }
 }
 
 /// The network plugin's name: "cni", or "kubernetes.io/no-op".
@@ -259,7 +271,7 @@ pub unsafe extern "C" fn cni_plugin_metrics(plugin: *mut cni_plugin, out: *mut *
 #[must_use]
 pub unsafe extern "C" fn cni_plugin_name(plugin: *const cni_plugin) -> *const c_char {
     // SAFETY: the header asks for NULL or a handle that is alive.
-    unsafe { plugin.as_ref() }.map_or(c"", cni_plugin::name).as_ptr()
+    unsafe { plugin.as_ref() }.map_or(c"", |plugin| plugin.name).as_ptr()
 }
 
 /// Tells of an event on the node.
@@ -284,7 +296,7 @@ pub unsafe extern "C" fn cni_plugin_event(
     let (name, details) = unsafe { (input("name", name), optional_input("details", details)) };
     // SAFETY: the header asks of the caller what the function asks.
     unsafe {
-        answer_plugin(plugin, out, Answer::of_json, |manager| {
+        answer_on(plugin, out, Answer::of_json, |manager| {
             manager.event(name?, details?.unwrap_or("{}")).map(|()| json!({}))
         })
     }
@@ -307,14 +319,14 @@ pub unsafe extern "C" fn cni_plugin_cancel(plugin: *mut cni_plugin, id: *const c
     // SAFETY: the header asks for a string or NULL, borrowed until this returns.
     let id = unsafe { optional_input("id", id) };
     // SAFETY: the header asks of the caller what the function asks; nobody asks for the answer.
-    unsafe { answer_plugin(plugin, ptr::null_mut(), Answer::of_json, |manager| Ok(manager.cancel(id?))) }
+    unsafe { answer_on(plugin, ptr::null_mut(), Answer::of_json, |manager| Ok(manager.cancel(id?))) }
 }
 
 /// An operation on one pod.
 ///
 /// # Safety
 ///
-/// `plugin` as for `answer_plugin`, `request` as for `input`, `out` is NULL or writable.
+/// `plugin` as for `answer_on`, `request` as for `input`, `out` is NULL or writable.
 unsafe fn on_pod<T: Serialize>(
     plugin: *const cni_plugin,
     request: *const c_char,
@@ -324,7 +336,5 @@ unsafe fn on_pod<T: Serialize>(
     // SAFETY: the caller's promise is the same.
     let request = unsafe { input("request", request) };
     // SAFETY: the caller's promise is the same.
-    unsafe {
-        answer_plugin(plugin, out, Answer::of_json, |manager| operation(manager, &PodRequest::from_json(request?)?))
-    }
+    unsafe { answer_on(plugin, out, Answer::of_json, |manager| operation(manager, &PodRequest::from_json(request?)?)) }
 }

@@ -15,11 +15,10 @@ use serde::Serialize;
 use tracing::Dispatch;
 use tracing::dispatcher::with_default;
 
-use crate::capi::handle::{Running, cni_plugin};
+use crate::capi::handle::{Opaque, Running};
 use crate::capi::rc::cni_rc;
 use crate::capi::strings::{Answer, clear};
 use crate::error::Result;
-use crate::pod::PluginManager;
 
 /// Runs `body` so that nothing of it reaches the host but its result; log lines go to `log`.
 pub(super) fn protected<R: Send>(log: &Dispatch, body: impl FnOnce() -> Result<R> + Send) -> Result<R> {
@@ -61,20 +60,20 @@ pub(super) unsafe fn answer_text(out: *mut *mut c_char, body: impl FnOnce() -> R
 ///
 /// # Safety
 ///
-/// `plugin` is NULL, or came from `cni_plugin_new` and was not freed. `out` is NULL or writable.
-pub(super) unsafe fn answer_plugin<T>(
-    plugin: *const cni_plugin,
+/// `pointer` is NULL, or came from `handle::make` and was not freed. `out` is NULL or writable.
+pub(super) unsafe fn answer_on<H: Opaque, T>(
+    pointer: *const H,
     out: *mut *mut c_char,
     convert: impl FnOnce(Result<T>) -> Answer + Send,
-    body: impl FnOnce(&PluginManager) -> Result<T> + Send,
+    body: impl FnOnce(&H::Core) -> Result<T> + Send,
 ) -> cni_rc {
     // SAFETY: the caller's promise is the same.
-    let running = unsafe { Running::begin(plugin) };
+    let running = unsafe { Running::begin(pointer) };
     let log = running.as_ref().map_or_else(|_| Dispatch::none(), |running| running.log().clone());
     // Borrowed by the body and not moved into it: the call ends on this thread, when its answer is delivered.
-    let manager = running.as_ref().map(Running::manager).map_err(Clone::clone);
+    let core = running.as_ref().map(Running::core).map_err(Clone::clone);
     // SAFETY: the caller's promise is the same.
-    unsafe { answer(out, &log, || Ok(convert(manager.and_then(body)))) }
+    unsafe { answer(out, &log, || Ok(convert(core.and_then(body)))) }
 }
 
 /// # Safety
