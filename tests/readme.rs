@@ -2,6 +2,8 @@
 //!
 //! After a change of an example `CNIRT_BLESS=1 cargo test --test readme` writes the README anew.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::path::Path;
 
 const MARK: &str = "<!-- bindings/";
@@ -16,7 +18,7 @@ fn with_examples(root: &Path, readme: &str) -> (String, usize) {
         let (language, rest) = rest.split_once('\n').unwrap();
         let (_shown, rest) = rest.split_once("```").expect("the end of a fence");
         let file = std::fs::read_to_string(root.join("bindings").join(name)).unwrap();
-        text += &format!("{MARK}{name} -->\n```{language}\n{file}```{rest}");
+        text.extend([MARK, name, " -->\n```", language, "\n", &file, "```", rest]);
         examples += 1;
     }
     (text, examples)

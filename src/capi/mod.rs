@@ -1,6 +1,6 @@
 //! The C ABI and nothing else: an entry point parses its arguments, calls the core, and turns the answer into C.
 //!
-//! Every call goes through [`guard`], which stops what must not reach the host: a panic, a little stack, a forked
+//! Every call goes through `guard`, which stops what must not reach the host: a panic, a little stack, a forked
 //! handle, a log line on its terminal. No decision about networks is made here. Below are `pod`, `netns` and `error`.
 //!
 //! `include/cnirt.h` is generated from these files, documentation included, so the comments on C items are written for

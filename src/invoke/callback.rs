@@ -1,4 +1,4 @@
-//! An [`Exec`](crate::invoke::Exec) that asks the host first: plugins in a container image, on another machine, in a test.
+//! An [`Exec`] that asks the host first: plugins in a container image, on another machine, in a test.
 //!
 //! The callbacks speak JSON, as the C ABI does; what they do not take goes the built-in way.
 

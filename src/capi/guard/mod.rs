@@ -1,6 +1,6 @@
 //! Around every call: what could harm the host is stopped here.
 //!
-//! [`protected`] gives a call enough stack ([`stack`]), keeps its panics silent and inside ([`panic`]) and its log lines
+//! [`protected`] gives a call enough stack ([`stack`]), keeps its panics silent and inside ([`mod@panic`]) and its log lines
 //! where they belong. [`fork`] tells a forked child from its parent; [`reentry`] knows whose callbacks a thread is in.
 //! Nothing here knows what the call does.
 

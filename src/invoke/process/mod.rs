@@ -1,7 +1,7 @@
-//! The process engine: an [`Exec`](crate::invoke::Exec) that starts plugin binaries.
+//! The process engine: an [`Exec`] that starts plugin binaries.
 //!
 //! It is a good guest: no signal, no descriptor and no child of its own becomes visible to the host, and what a plugin
-//! leaves in its process group is killed. A plugin runs under a [`nanny`], or [`direct`]ly where that cannot be.
+//! leaves in its process group is killed. A plugin runs under a nanny, or directly where that cannot be.
 //!
 //! Not `std::process::Command`, which forks the whole host as soon as it is asked for a pidfd, and whose children the
 //! host's own `wait` can take away.

@@ -1,0 +1,3 @@
+module github.com/cnirt/cnirt/bindings/go
+
+go 1.24
