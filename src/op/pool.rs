@@ -1,9 +1,10 @@
 //! The threads that background calls run on.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread::{self, Builder, JoinHandle};
+use std::thread::{self, Builder, JoinHandle, ThreadId};
 use std::time::Duration;
 
 use crate::call::Call;
@@ -15,6 +16,11 @@ use crate::thread::SignalsBlocked;
 const STACK: usize = 1 << 20;
 /// A thread that has had nothing to do for so long ends.
 const IDLE: Duration = Duration::from_secs(5);
+
+thread_local! {
+    /// Which of a pool's threads this is. Threads of the host's are not asked who they are: std would keep that.
+    static OWN: Cell<Option<ThreadId>> = const { Cell::new(None) };
+}
 
 /// Threads that start when they are needed, at most so many, and end when they are idle, or with the pool.
 #[derive(Debug)]
@@ -96,9 +102,8 @@ impl Drop for Pool {
         for job in queue {
             job.refuse(&closed());
         }
-        let own = thread::current().id();
         for thread in threads.into_iter().chain(ended) {
-            if thread.thread().id() != own {
+            if OWN.get() != Some(thread.thread().id()) {
                 // A panic on it was caught; there is nothing else to learn.
                 let _ = thread.join();
             }
@@ -151,6 +156,7 @@ impl Shared {
 
     /// What a thread does: one call after another.
     fn work(&self) {
+        OWN.set(Some(thread::current().id()));
         let mut state = self.state();
         while !state.closed {
             if let Some(job) = state.queue.pop_front() {
@@ -174,8 +180,7 @@ impl Shared {
     /// Ends an idle thread.
     fn leave(mut state: MutexGuard<'_, State>) {
         let before = std::mem::take(&mut state.ended);
-        let own = thread::current().id();
-        if let Some(at) = state.threads.iter().position(|thread| thread.thread().id() == own) {
+        if let Some(at) = state.threads.iter().position(|thread| Some(thread.thread().id()) == OWN.get()) {
             let thread = state.threads.swap_remove(at);
             state.ended.push(thread);
         }
