@@ -197,6 +197,25 @@ typedef struct cni_plugin cni_plugin;
 typedef struct cni_reply cni_reply;
 
 /**
+ * libcni's CNIConfig: it runs the plugins of one network for one container, and keeps what they said. It knows no pods
+ * and takes no lock: two calls for one container at the same time are the caller's business.
+ *
+ * Made by cni_runtime_new, ended by cni_runtime_free. Any number of threads may use one handle at the same time. In a
+ * process forked from the one that made it every call says CNI_E_FORKED.
+ *
+ * conf, a parameter of its functions, is a network configuration: the text of a list (with plugins) or of a single
+ * network (with type), or what cni_conf_parse and cni_confdir_load said, which is told by its key bytes and used as it
+ * is, changed values included. Errors about a single network do not say which plugin of a list failed, as in libcni.
+ *
+ * rt, another one, is libcni's RuntimeConf: {containerID, netns, ifName, args: [[key, value]], capabilityArgs: {},
+ * cacheDir?, callId?, env?: {}, timeoutMs?}. What is absent is empty. cacheDir counts where the option has none, env is
+ * added to the plugins' environment, timeoutMs stands in for the option, and callbacks are told callId.
+ *
+ * Since: 0.1.0
+ */
+typedef struct cni_runtime cni_runtime;
+
+/**
  * Functions of the host's that this library calls. A member that is NULL means the built-in way.
  *
  * Set size to sizeof(cni_callbacks) and clear the rest ("cni_callbacks callbacks = {sizeof callbacks};" does both in
@@ -207,10 +226,10 @@ typedef struct cni_reply cni_reply;
  * CNI_E_PLUGIN from find_plugin and exec_plugin and as CNI_E_IO from the others. Strings that it gets are
  * NUL-terminated and valid, like reply, until it returns.
  *
- * Ownership: the struct is copied by cni_plugin_new; data must stay valid until data_free was called.
+ * Ownership: the struct is copied by cni_plugin_new and cni_runtime_new; data must stay valid until data_free was called.
  * NULL: every member but size may be NULL.
  * Threads: callbacks run on any thread, at the same time on several, and with no lock held. A callback must not throw,
- * longjmp or end the thread. Calling its own handle says CNI_E_INVALID_ARGUMENT, but cni_plugin_free may be called.
+ * longjmp or end the thread. Calling its own handle says CNI_E_INVALID_ARGUMENT, but it may be freed.
  * Errors: see above.
  * Since: 0.1.0
  */
@@ -224,8 +243,8 @@ typedef struct cni_callbacks {
      */
     void *data;
     /**
-     * Called exactly once with data: when the handle has ended, or when cni_plugin_new fails. It is not called where
-     * size cannot be used, nor in a forked child.
+     * Called exactly once with data: when the handle has ended, or when making it fails. It is not called where size
+     * cannot be used, nor in a forked child.
      */
     void (*data_free)(void *data);
     /**
@@ -534,6 +553,213 @@ cni_rc cni_plugin_cancel(struct cni_plugin *plugin,
                          const char *id);
 
 /**
+ * Makes a runtime. Reads nothing from disk yet.
+ *
+ * options: a JSON object; NULL is {}, all defaults: binDirs ["/opt/cni/bin", "/usr/lib/cni"], cacheDir (none: that of
+ * each call, else /var/lib/cni), timeoutMs 0 (no limit), killGraceMs 2000, rollback false (true: a failed ADD is
+ * followed by DEL of the plugins that were started), rollbackTimeoutMs 60000, durability "full" or "atomic",
+ * maxOutputBytes 4194304, env {} (exactly this environment) and pluginEnv {} (added to it). callbacks: functions of the
+ * host's, of which find_plugin, exec_plugin and log are used; NULL is none. runtime: the new handle, or NULL on
+ * failure. error: the error object on failure, else NULL.
+ *
+ * Ownership: options is borrowed, callbacks are copied, and their data is freed by their data_free, on failure too.
+ * Free *runtime with cni_runtime_free and *error with cni_string_free.
+ * NULL: options, callbacks and error may be NULL; runtime must not be.
+ * Threads: any.
+ * Errors: CNI_E_INVALID_ARGUMENT for an unknown or wrong key, CNI_E_UNSUPPORTED for callbacks of a newer version,
+ * CNI_E_IO.
+ * Since: 0.1.0
+ */
+CNIRT_MUST_USE
+cni_rc cni_runtime_new(const char *options,
+                       const struct cni_callbacks *callbacks,
+                       struct cni_runtime **runtime,
+                       char **error);
+
+/**
+ * Ends a runtime: refuses new calls, cancels the running ones, and returns when they have ended.
+ *
+ * That takes, callbacks aside, at most killGraceMs and, with rollback, rollbackTimeoutMs. From a callback of the same
+ * handle it only marks: the last running call ends the handle. What is attached stays attached. In a forked child it
+ * does nothing, quickly: the memory is gone when the child ends or execs, and data_free is not called.
+ *
+ * Ownership: takes runtime; no call may begin with it afterwards. Calls data_free of the callbacks.
+ * NULL: runtime may be NULL, which does nothing.
+ * Threads: any, also while calls run on others.
+ * Errors: none.
+ * Since: 0.1.0
+ */
+void cni_runtime_free(struct cni_runtime *runtime);
+
+/**
+ * Attaches a container to a network: ADD of every plugin, each with the result of the one before (libcni's
+ * AddNetworkList, AddNetwork).
+ *
+ * out: the last plugin's result, in the version that the plugin chose; it is also cached.
+ *
+ * Ownership: the strings are borrowed; free *out with cni_string_free.
+ * NULL: runtime, conf and rt must not be NULL; out may be.
+ * Threads: any; calls for one container do not wait for each other.
+ * Errors: CNI_E_PLUGIN, CNI_E_PLUGIN_NOT_FOUND, CNI_E_RETRY, CNI_E_NOT_READY, CNI_E_CONFIG, CNI_E_UNSUPPORTED,
+ * CNI_E_CACHE, CNI_E_TIMEOUT, CNI_E_CANCELLED and those of every call. What was begun stays, unless the option rollback
+ * says otherwise: call cni_runtime_del.
+ * Since: 0.1.0
+ */
+CNIRT_MUST_USE
+cni_rc cni_runtime_add(struct cni_runtime *runtime,
+                       const char *conf,
+                       const char *rt,
+                       char **out);
+
+/**
+ * Detaches a container from a network: DEL of every plugin in reverse order, up to the first error (libcni's
+ * DelNetworkList, DelNetwork).
+ *
+ * out: {}. From version 0.4.0 on plugins get the cached result. The cache entry goes when every plugin succeeded.
+ *
+ * Ownership: the strings are borrowed; free *out with cni_string_free.
+ * NULL: runtime, conf and rt must not be NULL; out may be.
+ * Threads: any; calls for one container do not wait for each other.
+ * Errors: CNI_E_PLUGIN, CNI_E_PLUGIN_NOT_FOUND, CNI_E_RETRY, CNI_E_CONFIG, CNI_E_TIMEOUT, CNI_E_CANCELLED and those of
+ * every call.
+ * Since: 0.1.0
+ */
+CNIRT_MUST_USE
+cni_rc cni_runtime_del(struct cni_runtime *runtime,
+                       const char *conf,
+                       const char *rt,
+                       char **out);
+
+/**
+ * Asks every plugin whether a container's attachment is as it was made (libcni's CheckNetworkList, CheckNetwork).
+ *
+ * out: {}, also where the list says disableCheck and no plugin was asked.
+ *
+ * Ownership: the strings are borrowed; free *out with cni_string_free.
+ * NULL: runtime, conf and rt must not be NULL; out may be.
+ * Threads: any.
+ * Errors: CNI_E_UNSUPPORTED below version 0.4.0, CNI_E_PLUGIN, CNI_E_PLUGIN_NOT_FOUND, CNI_E_RETRY, CNI_E_CONFIG,
+ * CNI_E_CACHE, CNI_E_TIMEOUT, CNI_E_CANCELLED and those of every call.
+ * Since: 0.1.0
+ */
+CNIRT_MUST_USE
+cni_rc cni_runtime_check(struct cni_runtime *runtime,
+                         const char *conf,
+                         const char *rt,
+                         char **out);
+
+/**
+ * What is cached of a container's attachment (libcni's GetNetworkListCachedResult and GetNetworkListCachedConfig, and
+ * the two for single networks). Runs nothing.
+ *
+ * out: {result, resultError?, config, configError?, rt}: the result in conf's version, the configuration's text, and rt
+ * with the cached args and capabilityArgs. Each is null where it is not cached or cannot be read; then resultError or
+ * configError is the error object.
+ *
+ * Ownership: the strings are borrowed; free *out with cni_string_free.
+ * NULL: runtime, conf and rt must not be NULL; out may be.
+ * Threads: any.
+ * Errors: CNI_E_CONFIG and those of every call.
+ * Since: 0.1.0
+ */
+CNIRT_MUST_USE
+cni_rc cni_runtime_cached(struct cni_runtime *runtime,
+                          const char *conf,
+                          const char *rt,
+                          char **out);
+
+/**
+ * Collects garbage (libcni's GCNetworkList): DEL of the network's cached attachments that are not valid, then, from
+ * version 1.1.0 on, GC of every plugin. The cache may hold attachments of other runtimes: list them as valid, too.
+ *
+ * args: {validAttachments: [{containerID, ifname}], callId?, env?: {}, timeoutMs?}; NULL means that no attachment is
+ * valid and that plugins are not told of any. out: {}, also where the list says disableGC and nothing was done.
+ *
+ * Ownership: the strings are borrowed; free *out with cni_string_free.
+ * NULL: runtime and conf must not be NULL; args and out may be.
+ * Threads: any.
+ * Errors: CNI_E_PLUGIN, CNI_E_PLUGIN_NOT_FOUND, CNI_E_RETRY, CNI_E_CONFIG, CNI_E_CACHE, CNI_E_TIMEOUT, CNI_E_CANCELLED
+ * and those of every call; everything is tried, and errors lists what failed.
+ * Since: 0.1.0
+ */
+CNIRT_MUST_USE
+cni_rc cni_runtime_gc(struct cni_runtime *runtime,
+                      const char *conf,
+                      const char *args,
+                      char **out);
+
+/**
+ * Asks every plugin whether it can serve an ADD, up to the first that cannot (libcni's GetStatusNetworkList). Below
+ * version 1.1.0 there is nobody to ask.
+ *
+ * out: {}.
+ *
+ * Ownership: conf is borrowed; free *out with cni_string_free.
+ * NULL: runtime and conf must not be NULL; out may be.
+ * Threads: any.
+ * Errors: CNI_E_NOT_READY where a plugin says 50 or 51, CNI_E_PLUGIN, CNI_E_PLUGIN_NOT_FOUND, CNI_E_CONFIG,
+ * CNI_E_TIMEOUT, CNI_E_CANCELLED and those of every call.
+ * Since: 0.1.0
+ */
+CNIRT_MUST_USE
+cni_rc cni_runtime_status(struct cni_runtime *runtime,
+                          const char *conf,
+                          char **out);
+
+/**
+ * Whether every plugin is there and supports the configuration's version (libcni's ValidateNetworkList,
+ * ValidateNetwork).
+ *
+ * out: {capabilities}, a sorted list of what the plugins declare.
+ *
+ * Ownership: conf is borrowed; free *out with cni_string_free.
+ * NULL: runtime and conf must not be NULL; out may be.
+ * Threads: any.
+ * Errors: CNI_E_PLUGIN_NOT_FOUND, CNI_E_UNSUPPORTED, CNI_E_PLUGIN, CNI_E_CONFIG, CNI_E_TIMEOUT, CNI_E_CANCELLED and
+ * those of every call; every plugin of a list is asked, and errors lists what is wrong.
+ * Since: 0.1.0
+ */
+CNIRT_MUST_USE
+cni_rc cni_runtime_validate(struct cni_runtime *runtime,
+                            const char *conf,
+                            char **out);
+
+/**
+ * Which versions of the CNI specification a plugin supports (libcni's GetVersionInfo).
+ *
+ * type: the plugin's type, the name of its binary. out: {cniVersion, supportedVersions}.
+ *
+ * Ownership: type is borrowed; free *out with cni_string_free.
+ * NULL: runtime and type must not be NULL; out may be.
+ * Threads: any.
+ * Errors: CNI_E_PLUGIN_NOT_FOUND, CNI_E_PLUGIN, CNI_E_CONFIG for a type that is no file name, CNI_E_TIMEOUT,
+ * CNI_E_CANCELLED and those of every call.
+ * Since: 0.1.0
+ */
+CNIRT_MUST_USE
+cni_rc cni_runtime_plugin_version(struct cni_runtime *runtime,
+                                  const char *type,
+                                  char **out);
+
+/**
+ * Every attachment in the cache directory (libcni's GetCachedAttachments), also those of other networks and runtimes.
+ * An entry that cannot be read is left out.
+ *
+ * container_id: of this container only; NULL or empty is of all. out: [{containerID, network, ifName, config, netns,
+ * cniArgs, capabilityArgs, owner?}]; config is the configuration's text.
+ *
+ * Ownership: container_id is borrowed; free *out with cni_string_free.
+ * NULL: runtime must not be NULL; container_id and out may be.
+ * Threads: any.
+ * Errors: CNI_E_CACHE and those of every call. A missing directory is an empty list.
+ * Since: 0.1.0
+ */
+CNIRT_MUST_USE
+cni_rc cni_runtime_attachments(struct cni_runtime *runtime,
+                               const char *container_id,
+                               char **out);
+
+/**
  * Starts a call on a network plugin in the background.
  *
  * operation: the name of the C function without its prefix: "setup_pod", "teardown_pod", "check_pod", "pod_status",
@@ -561,6 +787,32 @@ cni_rc cni_plugin_start(struct cni_plugin *plugin,
                         const char *request,
                         struct cni_op **op,
                         char **error);
+
+/**
+ * Starts a call on a runtime in the background.
+ *
+ * operation: the name of the C function without cni_runtime_: "add", "del", "check", "cached", "gc", "status",
+ * "validate", "plugin_version" or "attachments". conf: what that function takes as conf; for "plugin_version" the
+ * type, for "attachments" the container ID, NULL and empty being all. rt: what it takes as rt; for "gc" its args; for
+ * the others NULL, or {callId?, env?, timeoutMs?}. Both are read at once. op: the call, or NULL on failure. error: the
+ * error object on failure, else NULL.
+ *
+ * Threads and deadlines are as for cni_plugin_start; a call waits for a thread and for no other call.
+ *
+ * Ownership: the strings are borrowed. End *op with cni_op_finish and free *error with cni_string_free.
+ * NULL: runtime, operation and op must not be NULL; error may be, and conf and rt as above.
+ * Threads: any; a thread that this has to start inherits the caller's namespaces, and its plugins do.
+ * Errors: CNI_E_INVALID_ARGUMENT, CNI_E_CONFIG, CNI_E_IO where there is no thread or no descriptor for the call, and
+ * those of every call. What comes later is cni_op_finish's to say.
+ * Since: 0.1.0
+ */
+CNIRT_MUST_USE
+cni_rc cni_runtime_start(struct cni_runtime *runtime,
+                         const char *operation,
+                         const char *conf,
+                         const char *rt,
+                         struct cni_op **op,
+                         char **error);
 
 /**
  * A descriptor that is readable when the call is done, for poll, epoll and event loops.
@@ -626,6 +878,82 @@ cni_rc cni_op_cancel(struct cni_op *op);
 CNIRT_MUST_USE
 cni_rc cni_op_finish(struct cni_op *op,
                      char **out);
+
+/**
+ * The configuration files of a directory (libcni's ConfFiles), sorted.
+ *
+ * extensions: a JSON list of the extensions that count, with their dots: [".conflist", ".conf", ".json"]. out: a JSON
+ * list of paths. A missing directory is an empty list.
+ *
+ * Ownership: the strings are borrowed; free *out with cni_string_free.
+ * NULL: dir and extensions must not be NULL; out may be.
+ * Threads: any, also from a callback.
+ * Errors: CNI_E_INVALID_ARGUMENT for extensions that are no list of strings, CNI_E_CONFIG where dir cannot be read, and
+ * those of every call.
+ * Since: 0.1.0
+ */
+CNIRT_MUST_USE
+cni_rc cni_confdir_files(const char *dir,
+                         const char *extensions,
+                         char **out);
+
+/**
+ * Reads the configuration of a network from a directory (libcni's LoadNetworkConf): the first .conflist with this name,
+ * else the first .conf or .json, turned into a list.
+ *
+ * name: the network's. out: {name, cniVersion, disableCheck, disableGC, loadOnlyInlinedPlugins, plugins: [{type, name?,
+ * capabilities, bytes}], bytes, file}, where bytes is the text and plugins has those in files of their own too. It is a
+ * conf for cni_runtime_add and its like, as it is or with other values; bytes at the top is what gets cached, and a
+ * plugin is told what its bytes say.
+ *
+ * Ownership: the strings are borrowed; free *out with cni_string_free.
+ * NULL: dir and name must not be NULL; out may be.
+ * Threads: any, also from a callback.
+ * Errors: CNI_E_NOT_FOUND where no file has this name, CNI_E_CONFIG where a file before it cannot be read, and those of
+ * every call.
+ * Since: 0.1.0
+ */
+CNIRT_MUST_USE
+cni_rc cni_confdir_load(const char *dir,
+                        const char *name,
+                        char **out);
+
+/**
+ * Reads the text of a configuration (libcni's NetworkConfFromBytes). The text of a single network becomes a list of one
+ * (ConfListFromConf).
+ *
+ * json: the text. dir: the directory that the text's file is in, or would be: plugins in the files dir/NAME/*.conf are
+ * added to the list, which must have some then (NetworkConfFromFile); NULL is no such files. out: as of
+ * cni_confdir_load, without file.
+ *
+ * Ownership: the strings are borrowed; free *out with cni_string_free.
+ * NULL: json must not be NULL; dir and out may be.
+ * Threads: any, also from a callback.
+ * Errors: CNI_E_CONFIG and those of every call.
+ * Since: 0.1.0
+ */
+CNIRT_MUST_USE
+cni_rc cni_conf_parse(const char *json,
+                      const char *dir,
+                      char **out);
+
+/**
+ * Converts the result of an ADD to another version of the CNI specification, by libcni's rules.
+ *
+ * result: the result; without cniVersion it is of 0.1.0. version: "1.0.0"; "" is 0.1.0. out: the result in that
+ * version. Going down loses what the older version cannot hold.
+ *
+ * Ownership: the strings are borrowed; free *out with cni_string_free.
+ * NULL: result and version must not be NULL; out may be.
+ * Threads: any, also from a callback.
+ * Errors: CNI_E_INVALID_ARGUMENT where result is none, CNI_E_UNSUPPORTED for a version that is not known and where the
+ * result cannot be put into that version, and those of every call.
+ * Since: 0.1.0
+ */
+CNIRT_MUST_USE
+cni_rc cni_result_convert(const char *result,
+                          const char *version,
+                          char **out);
 
 /**
  * Puts a callback's answer, or its error, into its reply; the last one counts.

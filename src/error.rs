@@ -253,6 +253,13 @@ impl Error {
         self
     }
 
+    /// Drops the error object that was the cause, its code and its details: libcni kept its words only.
+    #[must_use]
+    pub fn without_cause(mut self) -> Self {
+        (self.0.cause, self.0.code, self.0.details) = (None, None, None);
+        self
+    }
+
     /// Replaces the class.
     #[must_use]
     pub fn with_class(mut self, class: ErrorClass) -> Self {

@@ -13,20 +13,35 @@ struct Row {
     function: &'static str,
     /// Name, a good value, whether NULL is allowed.
     strings: &'static [(&'static str, &'static CStr, bool)],
-    call: fn(*mut cni_plugin, &[*const c_char], *mut *mut c_char) -> cni_rc,
+    /// The handle's parameter, where there is one.
+    handle: Option<&'static str>,
+    call: fn(Handles, &[*const c_char], *mut *mut c_char) -> cni_rc,
 }
 
+/// One of each type, or NULL.
+#[derive(Clone, Copy)]
+struct Handles {
+    plugin: *mut cni_plugin,
+    runtime: *mut cni_runtime,
+}
+
+const NO_HANDLES: Handles = Handles { plugin: ptr::null_mut(), runtime: ptr::null_mut() };
+
 const POD: &CStr = c"{\"id\":\"pod1\"}";
+/// A list that runs nothing.
+const CONF: &CStr = c"{\"name\":\"net\",\"cniVersion\":\"1.0.0\",\"plugins\":[],\"bytes\":\"{}\"}";
+const RT: &CStr = c"{\"containerID\":\"c1\",\"ifName\":\"eth0\"}";
 
 macro_rules! row {
-    ($function:ident(plugin $(, $name:ident = $good:expr, $null:expr)*)) => {
+    ($function:ident($handle:ident; $($name:ident = $good:expr, $null:expr),*)) => {
         Row {
             function: stringify!($function),
             strings: &[$((stringify!($name), $good, $null)),*],
-            call: |plugin, strings, out| {
+            handle: Some(stringify!($handle)),
+            call: |handles, strings, out| {
                 let [$($name),*] = *strings else { unreachable!("as many as the row has") };
                 // SAFETY: the handle lives as long as the test; strings and place are the test's.
-                unsafe { $function(plugin, $($name,)* out) }
+                unsafe { $function(handles.$handle, $($name,)* out) }
             },
         }
     };
@@ -34,6 +49,7 @@ macro_rules! row {
         Row {
             function: stringify!($function),
             strings: &[$((stringify!($name), $good, $null)),*],
+            handle: None,
             call: |_, strings, out| {
                 let [$($name),*] = *strings else { unreachable!("as many as the row has") };
                 // SAFETY: as above.
@@ -43,18 +59,32 @@ macro_rules! row {
     };
 }
 
-const ROWS: [Row; 16] = [
-    row!(cni_setup_pod(plugin, request = POD, false)),
-    row!(cni_teardown_pod(plugin, request = POD, false)),
-    row!(cni_check_pod(plugin, request = POD, false)),
-    row!(cni_pod_status(plugin, request = POD, false)),
-    row!(cni_list_pods(plugin)),
-    row!(cni_plugin_status(plugin)),
-    row!(cni_plugin_reload(plugin)),
-    row!(cni_plugin_capabilities(plugin)),
-    row!(cni_plugin_metrics(plugin)),
-    row!(cni_plugin_event(plugin, name = c"some-event", false, details = c"{}", true)),
-    row!(started(plugin, operation = c"setup_pod", false, request = POD, false)),
+const ROWS: [Row; 30] = [
+    row!(cni_setup_pod(plugin; request = POD, false)),
+    row!(cni_teardown_pod(plugin; request = POD, false)),
+    row!(cni_check_pod(plugin; request = POD, false)),
+    row!(cni_pod_status(plugin; request = POD, false)),
+    row!(cni_list_pods(plugin;)),
+    row!(cni_plugin_status(plugin;)),
+    row!(cni_plugin_reload(plugin;)),
+    row!(cni_plugin_capabilities(plugin;)),
+    row!(cni_plugin_metrics(plugin;)),
+    row!(cni_plugin_event(plugin; name = c"some-event", false, details = c"{}", true)),
+    row!(cni_runtime_add(runtime; conf = CONF, false, rt = RT, false)),
+    row!(cni_runtime_del(runtime; conf = CONF, false, rt = RT, false)),
+    row!(cni_runtime_check(runtime; conf = CONF, false, rt = RT, false)),
+    row!(cni_runtime_cached(runtime; conf = CONF, false, rt = RT, false)),
+    row!(cni_runtime_gc(runtime; conf = CONF, false, args = c"{\"validAttachments\":[]}", true)),
+    row!(cni_runtime_status(runtime; conf = CONF, false)),
+    row!(cni_runtime_validate(runtime; conf = CONF, false)),
+    row!(cni_runtime_plugin_version(runtime; r#type = c"none", false)),
+    row!(cni_runtime_attachments(runtime; container_id = c"c1", true)),
+    row!(cni_confdir_files(dir = c"/nonexistent", false, extensions = c"[\".conf\"]", false)),
+    row!(cni_confdir_load(dir = c"/nonexistent", false, name = c"net", false)),
+    row!(cni_conf_parse(json = CONF, false, dir = c"/nonexistent", true)),
+    row!(cni_result_convert(result = c"{}", false, version = c"0.2.0", false)),
+    row!(plugin_op(plugin; operation = c"setup_pod", false, request = POD, false)),
+    row!(runtime_op(runtime; operation = c"del", false, conf = CONF, false, rt = RT, false)),
     row!(cni_json_get(json = c"{}", false, pointer = c"", false)),
     row!(cni_json_set(json = c"{}", true, pointer = c"/a", false, value = c"1", false)),
     row!(cni_json_set_string(json = c"{}", true, pointer = c"/a", false, value = c"1", false)),
@@ -63,7 +93,7 @@ const ROWS: [Row; 16] = [
 ];
 
 /// A call that is started and finished, as one function: what is refused at once or later comes to the same place.
-unsafe fn started(
+unsafe fn plugin_op(
     plugin: *mut cni_plugin,
     operation: *const c_char,
     request: *const c_char,
@@ -82,9 +112,35 @@ unsafe fn started(
     unsafe { cni_op_finish(op, out) }
 }
 
-/// Those that need no good path of their own: a namespace is made elsewhere.
-fn succeeds(function: &str) -> bool {
-    !function.starts_with("cni_netns_")
+/// Like [`plugin_op`].
+unsafe fn runtime_op(
+    runtime: *mut cni_runtime,
+    operation: *const c_char,
+    conf: *const c_char,
+    rt: *const c_char,
+    out: *mut *mut c_char,
+) -> cni_rc {
+    let mut op = ptr::without_provenance_mut(1);
+    // SAFETY: the caller's promise, and a place of the test's.
+    let rc = unsafe { cni_runtime_start(runtime, operation, conf, rt, &raw mut op, out) };
+    if rc != cni_rc::CNI_OK {
+        assert!(op.is_null());
+        return rc;
+    }
+    // SAFETY: started above, finished once.
+    unsafe { cni_op_finish(op, out) }
+}
+
+/// What a call with good strings answers: those that need a plugin, a file or a good path find none here.
+fn answer(function: &str) -> cni_rc {
+    match function {
+        // No plugin in the list, so no result.
+        "cni_runtime_add" => cni_rc::CNI_E_CONFIG,
+        "cni_runtime_plugin_version" => cni_rc::CNI_E_PLUGIN_NOT_FOUND,
+        "cni_confdir_load" => cni_rc::CNI_E_NOT_FOUND,
+        "cni_netns_create" => cni_rc::CNI_E_IO,
+        _ => cni_rc::CNI_OK,
+    }
 }
 
 fn handle() -> *mut cni_plugin {
@@ -96,16 +152,25 @@ fn handle() -> *mut cni_plugin {
     plugin
 }
 
+fn runtime() -> *mut cni_runtime {
+    let options = c"{\"binDirs\":[\"/nonexistent\"],\"cacheDir\":\"/nonexistent\"}";
+    let mut runtime = ptr::null_mut();
+    // SAFETY: a string and a place of the test's.
+    let rc = unsafe { cni_runtime_new(options.as_ptr(), ptr::null(), &raw mut runtime, ptr::null_mut()) };
+    assert_eq!(rc, cni_rc::CNI_OK);
+    runtime
+}
+
 /// Calls with an `out` that must be overwritten.
-fn call(row: &Row, plugin: *mut cni_plugin, strings: &[*const c_char]) -> (cni_rc, String) {
+fn call(row: &Row, handles: Handles, strings: &[*const c_char]) -> (cni_rc, String) {
     let mut out = ptr::without_provenance_mut(1);
-    let rc = (row.call)(plugin, strings, &raw mut out);
+    let rc = (row.call)(handles, strings, &raw mut out);
     assert!(!out.is_null(), "{} says nothing", row.function);
     // SAFETY: every function writes a string or NULL.
     let text = unsafe { CStr::from_ptr(out) }.to_str().unwrap().to_owned();
     // SAFETY: the string is the library's and is freed once.
     unsafe { cni_string_free(out) };
-    let without_out = (row.call)(plugin, strings, ptr::null_mut());
+    let without_out = (row.call)(handles, strings, ptr::null_mut());
     assert_eq!(without_out, rc, "{} without out", row.function);
     (rc, text)
 }
@@ -124,34 +189,33 @@ fn refused(what: &str, (rc, text): (cni_rc, String), parameter: &str) {
 
 #[test]
 fn null_and_bad_utf8_are_refused_by_name() {
-    let plugin = handle();
+    let handles = Handles { plugin: handle(), runtime: runtime() };
     let bad = CString::new(b"{\"id\":\"\xff\"}").unwrap();
     for row in &ROWS {
         let good: Vec<_> = row.strings.iter().map(|(_, good, _)| good.as_ptr()).collect();
-        if succeeds(row.function) {
-            let (rc, text) = call(row, plugin, &good);
-            assert_eq!(rc, cni_rc::CNI_OK, "{}: {text}", row.function);
-        }
+        let (rc, text) = call(row, handles, &good);
+        assert_eq!(rc, answer(row.function), "{}: {text}", row.function);
         for (index, (name, _, null_is_allowed)) in row.strings.iter().enumerate() {
-            let what = format!("{}({name})", row.function);
+            let (what, name) = (format!("{}({name})", row.function), name.trim_start_matches("r#"));
             let mut strings = good.clone();
             strings[index] = bad.as_ptr();
-            refused(&what, call(row, plugin, &strings), name);
+            refused(&what, call(row, handles, &strings), name);
             strings[index] = ptr::null();
             match null_is_allowed {
-                true => assert_eq!(call(row, plugin, &strings).0, cni_rc::CNI_OK, "{what}"),
-                false => refused(&what, call(row, plugin, &strings), name),
+                true => assert_eq!(call(row, handles, &strings).0, answer(row.function), "{what}"),
+                false => refused(&what, call(row, handles, &strings), name),
             }
         }
-        if row.function.starts_with("cni_p")
-            || row.function.ends_with("_pod")
-            || ["cni_list_pods", "started"].contains(&row.function)
-        {
-            refused(row.function, call(row, ptr::null_mut(), &good), "plugin");
+        if let Some(parameter) = row.handle {
+            refused(row.function, call(row, NO_HANDLES, &good), parameter);
         }
     }
-    // SAFETY: the handle is not used again.
-    unsafe { cni_plugin_free(plugin) };
+    // SAFETY: the handles are not used again.
+    unsafe {
+        cni_plugin_free(handles.plugin);
+        cni_runtime_free(handles.runtime);
+        cni_runtime_free(ptr::null_mut());
+    }
 }
 
 #[test]
@@ -227,5 +291,27 @@ fn a_new_handle_has_defaults_or_says_which_option_is_wrong() {
         assert!(text.contains(&serde_json::to_string(hint).unwrap()[1..]) || text.contains("options: "), "{text}");
         // SAFETY: the string is the library's and is freed once.
         unsafe { cni_string_free(error) };
+    }
+}
+
+#[test]
+fn a_new_runtime_takes_its_options_and_no_other() {
+    // SAFETY: NULL is allowed for all but the place.
+    let rc = unsafe { cni_runtime_new(ptr::null(), ptr::null(), ptr::null_mut(), ptr::null_mut()) };
+    assert_eq!(rc, cni_rc::CNI_E_INVALID_ARGUMENT);
+    for (options, rc) in [
+        (Some(c"{\"rollback\":true,\"timeoutMs\":5}"), cni_rc::CNI_OK),
+        (None, cni_rc::CNI_OK),
+        (Some(c"{\"confDir\":\"/x\"}"), cni_rc::CNI_E_INVALID_ARGUMENT),
+        (Some(c"{\"pluginEnv\":{\"A=B\":\"\"}}"), cni_rc::CNI_E_INVALID_ARGUMENT),
+        (Some(c"\xff"), cni_rc::CNI_E_INVALID_ARGUMENT),
+    ] {
+        let mut runtime = ptr::without_provenance_mut(1);
+        let options_pointer = options.map_or(ptr::null(), CStr::as_ptr);
+        // SAFETY: a string, no callbacks, and a place of the test's.
+        let got = unsafe { cni_runtime_new(options_pointer, ptr::null(), &raw mut runtime, ptr::null_mut()) };
+        assert_eq!((got, runtime.is_null()), (rc, rc != cni_rc::CNI_OK), "{options:?}");
+        // SAFETY: made above or NULL, used no more.
+        unsafe { cni_runtime_free(runtime) };
     }
 }

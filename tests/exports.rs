@@ -12,9 +12,12 @@ use std::process::Command;
 use common::{run, shared_library};
 
 /// Every exported symbol. A name never goes away and never changes its signature.
-const EXPORTS: [&str; 29] = [
+const EXPORTS: [&str; 45] = [
     "cni_abi_version",
     "cni_check_pod",
+    "cni_conf_parse",
+    "cni_confdir_files",
+    "cni_confdir_load",
     "cni_json_get",
     "cni_json_set",
     "cni_json_set_string",
@@ -38,6 +41,19 @@ const EXPORTS: [&str; 29] = [
     "cni_pod_status",
     "cni_rc_name",
     "cni_reply_set",
+    "cni_result_convert",
+    "cni_runtime_add",
+    "cni_runtime_attachments",
+    "cni_runtime_cached",
+    "cni_runtime_check",
+    "cni_runtime_del",
+    "cni_runtime_free",
+    "cni_runtime_gc",
+    "cni_runtime_new",
+    "cni_runtime_plugin_version",
+    "cni_runtime_start",
+    "cni_runtime_status",
+    "cni_runtime_validate",
     "cni_setup_pod",
     "cni_string_free",
     "cni_teardown_pod",

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// In the order in which the header shows them.
-const SOURCES: [&str; 7] = ["library", "rc", "plugin", "op", "callbacks", "json", "netns"];
+const SOURCES: [&str; 9] = ["library", "rc", "plugin", "runtime", "op", "conf", "callbacks", "json", "netns"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -31,10 +31,10 @@ const MAX_WORDS: usize = 4096;
 /// CNI_E_PLUGIN from find_plugin and exec_plugin and as CNI_E_IO from the others. Strings that it gets are
 /// NUL-terminated and valid, like reply, until it returns.
 ///
-/// Ownership: the struct is copied by cni_plugin_new; data must stay valid until data_free was called.
+/// Ownership: the struct is copied by cni_plugin_new and cni_runtime_new; data must stay valid until data_free was called.
 /// NULL: every member but size may be NULL.
 /// Threads: callbacks run on any thread, at the same time on several, and with no lock held. A callback must not throw,
-/// longjmp or end the thread. Calling its own handle says CNI_E_INVALID_ARGUMENT, but cni_plugin_free may be called.
+/// longjmp or end the thread. Calling its own handle says CNI_E_INVALID_ARGUMENT, but it may be freed.
 /// Errors: see above.
 /// Since: 0.1.0
 #[repr(C)]
@@ -44,8 +44,8 @@ pub struct cni_callbacks {
     pub size: usize,
     /// Passed to every callback as it is.
     pub data: *mut c_void,
-    /// Called exactly once with data: when the handle has ended, or when cni_plugin_new fails. It is not called where
-    /// size cannot be used, nor in a forked child.
+    /// Called exactly once with data: when the handle has ended, or when making it fails. It is not called where size
+    /// cannot be used, nor in a forked child.
     pub data_free: Option<unsafe extern "C" fn(data: *mut c_void)>,
     /// The path of a pod's network namespace, asked only where a request has none. pod: {id, namespace, name, uid,
     /// callId?}. reply: the path; empty where the pod has no namespace any more.

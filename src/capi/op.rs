@@ -13,8 +13,10 @@ use crate::capi::guard::{protected, quiet};
 use crate::capi::handle::{Opaque, Running};
 use crate::capi::plugin::cni_plugin;
 use crate::capi::rc::cni_rc;
+use crate::capi::runtime::cni_runtime;
 use crate::capi::strings::{Answer, clear, input, optional_input};
 use crate::error::{Error, ErrorClass, Result};
+use crate::network::{self, Runtime};
 use crate::op::Op;
 use crate::pod::{Operation, PluginManager};
 
@@ -85,6 +87,46 @@ pub unsafe extern "C" fn cni_plugin_start(
     // SAFETY: the header asks of the caller what the function asks.
     unsafe {
         start(plugin, op, error, |running| PluginManager::start(running, Operation::parse(operation?, request?)?))
+    }
+}
+
+/// Starts a call on a runtime in the background.
+///
+/// operation: the name of the C function without cni_runtime_: "add", "del", "check", "cached", "gc", "status",
+/// "validate", "plugin_version" or "attachments". conf: what that function takes as conf; for "plugin_version" the
+/// type, for "attachments" the container ID, NULL and empty being all. rt: what it takes as rt; for "gc" its args; for
+/// the others NULL, or {callId?, env?, timeoutMs?}. Both are read at once. op: the call, or NULL on failure. error: the
+/// error object on failure, else NULL.
+///
+/// Threads and deadlines are as for cni_plugin_start; a call waits for a thread and for no other call.
+///
+/// Ownership: the strings are borrowed. End *op with cni_op_finish and free *error with cni_string_free.
+/// NULL: runtime, operation and op must not be NULL; error may be, and conf and rt as above.
+/// Threads: any; a thread that this has to start inherits the caller's namespaces, and its plugins do.
+/// Errors: CNI_E_INVALID_ARGUMENT, CNI_E_CONFIG, CNI_E_IO where there is no thread or no descriptor for the call, and
+/// those of every call. What comes later is cni_op_finish's to say.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn cni_runtime_start(
+    runtime: *mut cni_runtime,
+    operation: *const c_char,
+    conf: *const c_char,
+    rt: *const c_char,
+    op: *mut *mut cni_op,
+    error: *mut *mut c_char,
+) -> cni_rc {
+    // SAFETY: the header asks for strings or NULL, borrowed until this returns.
+    let (operation, conf, rt) =
+        unsafe { (input("operation", operation), optional_input("conf", conf), optional_input("rt", rt)) };
+    // SAFETY: the header asks of the caller what the function asks.
+    unsafe {
+        start(runtime, op, error, |running| {
+            let operation = network::Operation::parse(operation?)?;
+            let conf = conf?.or((operation == network::Operation::Attachments).then_some(""));
+            let conf = conf.ok_or_else(|| Error::invalid("conf: NULL is not allowed"))?;
+            Runtime::start(running, operation, conf, rt?)
+        })
     }
 }
 

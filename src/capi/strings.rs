@@ -36,6 +36,11 @@ pub(super) unsafe fn optional_input<'a>(name: &str, pointer: *const c_char) -> R
     })
 }
 
+/// Reads a parameter that is a JSON list of strings.
+pub(super) fn list(name: &str, text: &str) -> Result<Vec<String>> {
+    serde_json::from_str(text).map_err(|error| Error::invalid(format!("{name}: not a JSON list of strings: {error}")))
+}
+
 /// A text for C where the loss of a NUL inside does no harm: log messages.
 pub(super) fn lossy(text: &str) -> CString {
     CString::new(text.replace('\0', "\u{fffd}")).unwrap_or_default()

@@ -51,23 +51,29 @@ fn extension(name: &[u8]) -> &[u8] {
 /// error that names it; none of this name is `CNI_E_NOT_FOUND`.
 pub fn load_conf(dir: &Path, name: &str) -> Result<PluginConfig> {
     let files = conf_files(dir, &SINGLES)?;
-    find_single(&files, name)?.ok_or_else(|| not_found(dir, name, files.is_empty()))
+    let found = find_single(&files, name)?;
+    found.map(|(_, plugin)| plugin).ok_or_else(|| not_found(dir, name, files.is_empty()))
 }
 
 /// libcni's `LoadNetworkConf`: a `.conflist` of this name, else a `.conf` or `.json` turned into a list. Errors as for
 /// [`load_conf`].
 pub fn load_network_conf(dir: &Path, name: &str) -> Result<NetworkConfigList> {
-    let lists = conf_files(dir, &LISTS)?;
-    if let Some(list) = find_list(&lists, name)? {
-        return Ok(list);
-    }
-    let files = conf_files(dir, &SINGLES)?;
-    let plugin = find_single(&files, name)?;
-    let plugin = plugin.ok_or_else(|| not_found(dir, name, files.is_empty() && lists.is_empty()))?;
-    NetworkConfigList::from_plugin(&plugin)
+    find_network_conf(dir, name).map(|(_, list)| list)
 }
 
-fn find_list(files: &[PathBuf], name: &str) -> Result<Option<NetworkConfigList>> {
+/// [`load_network_conf`], and the file that it was found in.
+pub fn find_network_conf(dir: &Path, name: &str) -> Result<(PathBuf, NetworkConfigList)> {
+    let lists = conf_files(dir, &LISTS)?;
+    if let Some(found) = find_list(&lists, name)? {
+        return Ok(found);
+    }
+    let files = conf_files(dir, &SINGLES)?;
+    let found = find_single(&files, name)?;
+    let (path, plugin) = found.ok_or_else(|| not_found(dir, name, files.is_empty() && lists.is_empty()))?;
+    Ok((path, NetworkConfigList::from_plugin(&plugin)?))
+}
+
+fn find_list(files: &[PathBuf], name: &str) -> Result<Option<(PathBuf, NetworkConfigList)>> {
     for path in files {
         let list = NetworkConfigList::inlined_from_file(path)?;
         // libcni passes over another network with a bad name too; its name must not become a path here.
@@ -76,17 +82,17 @@ fn find_list(files: &[PathBuf], name: &str) -> Result<Option<NetworkConfigList>>
         }
         let list = list.with_file_plugins_beside(path)?;
         if list.name == name {
-            return Ok(Some(list));
+            return Ok(Some((path.clone(), list)));
         }
     }
     Ok(None)
 }
 
-fn find_single(files: &[PathBuf], name: &str) -> Result<Option<PluginConfig>> {
+fn find_single(files: &[PathBuf], name: &str) -> Result<Option<(PathBuf, PluginConfig)>> {
     for path in files {
         let plugin = PluginConfig::from_file(path)?;
         if plugin.name == name {
-            return Ok(Some(plugin));
+            return Ok(Some((path.clone(), plugin)));
         }
     }
     Ok(None)

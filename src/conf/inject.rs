@@ -20,7 +20,9 @@ pub fn build_one_config(
     if let Some(result) = prev_result {
         object.insert("prevResult".to_owned(), result.clone());
     }
-    let declared = |key: &String| plugin.capabilities.get(key).copied().unwrap_or_default();
+    // The text's, as libcni reads it anew here: a caller's changed `capabilities` do not count.
+    let capabilities = plugin.written_capabilities();
+    let declared = |key: &String| capabilities.get(key).copied().unwrap_or_default();
     let arguments = capability_args.iter().filter(|(key, _)| declared(key));
     let arguments: Map<_, _> = arguments.map(|(key, value)| (key.clone(), value.clone())).collect();
     if !arguments.is_empty() {
@@ -33,7 +35,6 @@ pub fn build_one_config(
 ///
 /// An empty key and a null value are `CNI_E_INVALID_ARGUMENT`, a result that is no plugin configuration `CNI_E_CONFIG`.
 pub fn inject(plugin: &PluginConfig, values: &Map<String, Value>) -> Result<PluginConfig> {
-    let mut object = plugin.object.clone();
     for (key, value) in values {
         if key.is_empty() {
             return Err(Error::invalid("keys cannot be empty"));
@@ -41,8 +42,14 @@ pub fn inject(plugin: &PluginConfig, values: &Map<String, Value>) -> Result<Plug
         if value.is_null() {
             return Err(Error::invalid(format!("key '{key}' value must not be nil")));
         }
-        object.insert(key.clone(), value.clone());
     }
+    inject_any(plugin, values)
+}
+
+/// [`inject`] that takes any key and value: a Go slice that is nil is no nil interface, and `null` in JSON.
+pub(crate) fn inject_any(plugin: &PluginConfig, values: &Map<String, Value>) -> Result<PluginConfig> {
+    let mut object = plugin.object.clone();
+    object.extend(values.clone());
     PluginConfig::from_object(object)
 }
 

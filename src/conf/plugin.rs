@@ -58,6 +58,12 @@ impl PluginConfig {
         Ok(Self { plugin_type, name, cni_version, capabilities, bytes, object })
     }
 
+    /// The capabilities that the text declares; `capabilities` may have been changed since.
+    pub(super) fn written_capabilities(&self) -> BTreeMap<String, bool> {
+        let fields = Fields { prefix: "", object: &self.object };
+        fields.get("capabilities", "", booleans).ok().flatten().unwrap_or_default()
+    }
+
     /// The parsed text.
     pub fn object(&self) -> &Map<String, Value> {
         &self.object

@@ -10,6 +10,8 @@ mod quote;
 
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::call::Call;
 use crate::error::Result;
@@ -25,4 +27,13 @@ pub trait Exec: Send + Sync {
 
     /// Runs the plugin with this standard input and exactly this environment (`KEY=VALUE`); answers its standard output.
     fn exec_plugin(&self, call: &Call, path: &Path, stdin: &[u8], env: &[CString]) -> Result<Vec<u8>>;
+}
+
+/// The process engine, behind the host's callbacks where there are any. `max_output` is in bytes.
+pub fn engine(kill_grace: Duration, max_output: usize, callbacks: Option<Arc<dyn PluginCallbacks>>) -> Arc<dyn Exec> {
+    let native = ProcessExec { kill_grace, max_output, ..ProcessExec::default() };
+    match callbacks {
+        Some(callbacks) => Arc::new(CallbackExec { callbacks, native }),
+        None => Arc::new(native),
+    }
 }

@@ -5,6 +5,7 @@
 mod value;
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -94,6 +95,26 @@ impl Object {
     /// The value of `key`, which must be there.
     pub(crate) fn required<T: DeserializeOwned>(&mut self, key: &'static str) -> Result<T> {
         self.optional(key)?.ok_or_else(|| self.missing(key))
+    }
+
+    /// Whether `key` is there, null or not, and not taken yet.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.values.contains_key(key)
+    }
+
+    /// The duration under `key`, in milliseconds.
+    pub(crate) fn milliseconds(&mut self, key: &'static str) -> Result<Option<Duration>> {
+        Ok(self.optional(key)?.map(Duration::from_millis))
+    }
+
+    /// One word out of a few under `key`.
+    pub(crate) fn choice<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Result<Option<T>> {
+        let Some(word) = self.optional::<String>(key)? else { return Ok(None) };
+        if let Some((_, value)) = words.iter().find(|(known, _)| *known == word) {
+            return Ok(Some(*value));
+        }
+        let known: Vec<&str> = words.iter().map(|(known, _)| *known).collect();
+        Err(self.refused(key, format_args!("{word:?} is none of {}", known.join(", "))))
     }
 
     /// The error for a `key` that must be there.

@@ -1,10 +1,10 @@
 //! DEL.
 
 use crate::call::Call;
-use crate::conf::{NetworkConfigList, PluginConfig};
+use crate::conf::PluginConfig;
 use crate::error::{Error, Result, code};
-use crate::network::run::{Command, describe};
-use crate::network::{CniConfig, RuntimeConf, key};
+use crate::network::run::Command;
+use crate::network::{CniConfig, Network, RuntimeConf};
 use crate::result::CniResult;
 use crate::version;
 
@@ -16,28 +16,54 @@ pub struct DelPolicy {
 }
 
 impl CniConfig {
-    /// libcni's `DelNetworkList`. Unlike there, the cache entry goes only after every plugin is done.
-    pub fn del(&self, call: &Call, list: &NetworkConfigList, rt: &RuntimeConf, policy: DelPolicy) -> Result<()> {
-        let prev_result = if del_takes_prev_result(list)? {
+    /// DEL of every plugin, then of the cache entry, which stays where one fails; unlike in libcni, an entry that cannot
+    /// be removed is an error.
+    pub fn del<'a>(
+        &self,
+        call: &Call,
+        network: impl Into<Network<'a>>,
+        rt: &RuntimeConf,
+        policy: DelPolicy,
+    ) -> Result<()> {
+        let network = network.into();
+        self.del_plugins(call, network, rt, policy)?;
+        self.forget(network, rt)
+    }
+
+    /// libcni's `DelNetworkList` and `DelNetwork`. Unlike there, the cache entry goes only after every plugin is done.
+    pub(super) fn del_as_libcni(&self, call: &Call, network: Network<'_>, rt: &RuntimeConf) -> Result<()> {
+        self.del_plugins(call, network, rt, DelPolicy::default())?;
+        if let Err(error) = self.forget(network, rt) {
+            tracing::warn!(target: "cnirt::network", network = network.name, %error, "a cache entry stays after its DEL");
+        }
+        Ok(())
+    }
+
+    fn del_plugins(&self, call: &Call, network: Network<'_>, rt: &RuntimeConf, policy: DelPolicy) -> Result<()> {
+        let prev_result = if del_takes_prev_result(network)? {
             // An entry that cannot be read or converted does not stop a DEL; without it plugins get no prevResult.
-            self.cached_result(list, rt).unwrap_or_else(|error| {
-                tracing::warn!(target: "cnirt::network", network = list.name, %error, "DEL goes on without the cached result");
+            self.cached_result(network, rt).unwrap_or_else(|error| {
+                tracing::warn!(target: "cnirt::network", network = network.name, %error, "DEL goes on without the cached result");
                 None
             })
         } else {
             None
         };
-        for plugin in list.plugins.iter().rev() {
-            match self.del_plugin(call, list, plugin, prev_result.as_ref(), rt) {
+        for plugin in network.plugins.iter().rev() {
+            match self.del_plugin(call, network, plugin, prev_result.as_ref(), rt) {
                 Err(error) if policy.gone_is_done && is_gone(&error) => {
-                    tracing::info!(target: "cnirt::network", network = list.name, plugin = plugin.plugin_type, %error, "nothing left to delete");
+                    tracing::info!(target: "cnirt::network", network = network.name, plugin = plugin.plugin_type, %error, "nothing left to delete");
                 }
                 done => done?,
             }
         }
-        match key(list, rt) {
+        Ok(())
+    }
+
+    /// Removes the cache entry; no entry can have a name that is not allowed.
+    fn forget(&self, network: Network<'_>, rt: &RuntimeConf) -> Result<()> {
+        match network.key(rt) {
             Ok(key) => self.cache(rt).remove(&key),
-            // No entry can have a name that is not allowed.
             Err(_) => Ok(()),
         }
     }
@@ -46,22 +72,20 @@ impl CniConfig {
     pub(super) fn del_plugin(
         &self,
         call: &Call,
-        list: &NetworkConfigList,
+        network: Network<'_>,
         plugin: &PluginConfig,
         prev_result: Option<&CniResult>,
         rt: &RuntimeConf,
     ) -> Result<()> {
-        self.run_plugin(call, list, plugin, prev_result, Command::Del, rt).map_err(|error| {
-            let error = error.context(format!("plugin {} failed (delete)", plugin.description()));
-            describe(error, list, plugin, Command::Del, rt)
-        })
+        let done = self.run_plugin(call, network, plugin, prev_result, Command::Del, rt);
+        done.map_err(|error| network.plugin_failed(error, plugin, "delete"))
     }
 }
 
-/// Whether the list's version has `prevResult` at DEL (0.4.0 and newer).
-pub(super) fn del_takes_prev_result(list: &NetworkConfigList) -> Result<bool> {
-    version::at_least(&list.cni_version, version::CHECK)
-        .map_err(|error| error.with_network(&list.name, "", &list.cni_version))
+/// Whether the network's version has `prevResult` at DEL (0.4.0 and newer).
+pub(super) fn del_takes_prev_result(network: Network<'_>) -> Result<bool> {
+    version::at_least(network.cni_version, version::CHECK)
+        .map_err(|error| error.with_network(network.name, "", network.cni_version))
 }
 
 /// Whether a plugin says that there is nothing (any more) to delete: CNI's code 3, or the words that the kubelet looks for.

@@ -1,14 +1,18 @@
-//! One network list: ADD, DEL, CHECK, STATUS, VALIDATE, a file a verb (libcni's `CNIConfig`).
+//! One network: ADD, DEL, CHECK, GC, STATUS, VALIDATE, a file a verb (libcni's `CNIConfig`).
 //!
 //! Knows nothing of pods: what a runtime wants for its container comes as a [`RuntimeConf`]. Plugins are run through
-//! `invoke`, attachments recorded through `store`.
+//! `invoke`, attachments recorded through `store`. Above the verbs is [`Runtime`]: the same with JSON in and out.
 
 mod add;
 mod cached;
 mod check;
+mod cni;
 mod del;
+mod gc;
 mod run;
+mod runtime;
 mod status;
+mod target;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -19,17 +23,15 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::call::Call;
-use crate::conf::NetworkConfigList;
-use crate::error::Result;
 use crate::invoke::{Environ, Exec};
-use crate::names::{ContainerId, IfName, NetworkName};
-use crate::result::CniResult;
-use crate::store::{Cache, CacheEntry, Durability, Key};
-use crate::version::PluginInfo;
+use crate::store::{Cache, Durability};
 
 pub use add::AddFailure;
+pub use cni::Cni;
 pub use del::DelPolicy;
+pub use gc::{GcArgs, GcAttachment};
+pub use runtime::{Operation, Runtime, RuntimeOptions};
+pub use target::Network;
 pub(crate) use validate::capabilities;
 
 /// What a runtime tells about one container (libcni's `RuntimeConf`).
@@ -49,33 +51,6 @@ pub struct RuntimeConf {
     pub capability_args: Map<String, Value>,
     /// The cache directory, where [`CniConfig::cache_dir`] says none.
     pub cache_dir: Option<PathBuf>,
-}
-
-/// The operations on one network list (the list half of libcni's interface `CNI`).
-pub trait Cni {
-    /// Runs ADD of every plugin and caches the last result.
-    fn add_network_list(&self, call: &Call, list: &NetworkConfigList, rt: &RuntimeConf) -> Result<CniResult>;
-
-    /// Runs DEL of every plugin in reverse order and forgets the attachment.
-    fn del_network_list(&self, call: &Call, list: &NetworkConfigList, rt: &RuntimeConf) -> Result<()>;
-
-    /// Runs CHECK of every plugin; an error below 0.4.0, nothing with `disableCheck`.
-    fn check_network_list(&self, call: &Call, list: &NetworkConfigList, rt: &RuntimeConf) -> Result<()>;
-
-    /// Runs STATUS of every plugin; nothing below 1.1.0.
-    fn get_status_network_list(&self, call: &Call, list: &NetworkConfigList) -> Result<()>;
-
-    /// Whether every plugin exists and supports the list's version; answers the capabilities, sorted.
-    fn validate_network_list(&self, call: &Call, list: &NetworkConfigList) -> Result<Vec<String>>;
-
-    /// What the plugin of this type answers to VERSION.
-    fn get_version_info(&self, call: &Call, plugin_type: &str) -> Result<PluginInfo>;
-
-    /// The cached result in the list's version; `None` where there is none.
-    fn get_network_list_cached_result(&self, list: &NetworkConfigList, rt: &RuntimeConf) -> Result<Option<CniResult>>;
-
-    /// Every recorded attachment, of one container or of all.
-    fn get_cached_attachments(&self, container_id: Option<&ContainerId>) -> Result<Vec<CacheEntry>>;
 }
 
 /// One run of a plugin, for who counts them.
@@ -129,12 +104,4 @@ impl CniConfig {
         let dir = self.cache_dir.as_ref().or(rt.cache_dir.as_ref());
         Cache::new(dir.map_or(std::path::Path::new(Self::CACHE_DIR), PathBuf::as_path), self.durability)
     }
-}
-
-/// The checked names of an attachment. libcni's order of checks: container, network, interface.
-fn key(list: &NetworkConfigList, rt: &RuntimeConf) -> Result<Key> {
-    let container_id = ContainerId::parse(&rt.container_id)?;
-    let network = NetworkName::parse(&list.name)?;
-    let if_name = IfName::parse(&rt.if_name)?;
-    Ok(Key { network, container_id, if_name })
 }

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::call::Call;
-use crate::conf::{NetworkConfigList, PluginConfig, build_one_config};
-use crate::error::{Error, Result};
+use crate::conf::{PluginConfig, build_one_config};
+use crate::error::Result;
 use crate::invoke::Args;
-use crate::network::{CniConfig, PluginRun, RuntimeConf};
+use crate::network::{CniConfig, Network, PluginRun, RuntimeConf};
 use crate::result::CniResult;
 use crate::version;
 
@@ -18,6 +18,7 @@ pub(super) enum Command {
     Del,
     Check,
     Status,
+    Gc,
 }
 
 impl Command {
@@ -27,6 +28,7 @@ impl Command {
             Self::Del => "DEL",
             Self::Check => "CHECK",
             Self::Status => "STATUS",
+            Self::Gc => "GC",
         }
     }
 }
@@ -43,14 +45,15 @@ impl CniConfig {
     pub(super) fn prepare<'a>(
         &self,
         call: &Call,
-        list: &NetworkConfigList,
+        network: Network<'_>,
         plugin: &'a PluginConfig,
         prev_result: Option<&CniResult>,
         rt: &RuntimeConf,
     ) -> Result<Prepared<'a>> {
         let path = self.exec.find_in_path(call, &plugin.plugin_type, &self.path)?;
         let prev_result = prev_result.map(CniResult::to_value);
-        let stdin = build_one_config(&list.name, &list.cni_version, plugin, prev_result.as_ref(), &rt.capability_args);
+        let stdin =
+            build_one_config(network.name, network.cni_version, plugin, prev_result.as_ref(), &rt.capability_args);
         Ok(Prepared { plugin, path, stdin })
     }
 
@@ -58,7 +61,7 @@ impl CniConfig {
     pub(super) fn run(
         &self,
         call: &Call,
-        list: &NetworkConfigList,
+        network: Network<'_>,
         prepared: &Prepared<'_>,
         command: Command,
         rt: &RuntimeConf,
@@ -76,7 +79,7 @@ impl CniConfig {
         let begun = Instant::now();
         let output = self.exec.exec_plugin(call, &prepared.path, &prepared.stdin, &env);
         let run = PluginRun {
-            network: &list.name,
+            network: network.name,
             plugin_type: &prepared.plugin.plugin_type,
             command: command.as_str(),
             duration: begun.elapsed(),
@@ -101,33 +104,39 @@ impl CniConfig {
     pub(super) fn run_plugin(
         &self,
         call: &Call,
-        list: &NetworkConfigList,
+        network: Network<'_>,
         plugin: &PluginConfig,
         prev_result: Option<&CniResult>,
         command: Command,
         rt: &RuntimeConf,
     ) -> Result<()> {
         let run = || {
-            let prepared = self.prepare(call, list, plugin, prev_result, rt)?;
-            self.run(call, list, &prepared, command, rt)
+            let prepared = self.prepare(call, network, plugin, prev_result, rt)?;
+            self.run(call, network, &prepared, command, rt)
         };
-        run().map(drop).map_err(|error| describe(error, list, plugin, command, rt))
+        run().map(drop).map_err(|error| network.describe(error, plugin, command, rt))
+    }
+
+    /// Finds a plugin whose configuration is ready, and runs it: for the commands that know no container.
+    pub(super) fn run_injected(
+        &self,
+        call: &Call,
+        network: Network<'_>,
+        plugin: &PluginConfig,
+        command: Command,
+    ) -> Result<()> {
+        let rt = RuntimeConf::default();
+        let run = || {
+            let path = self.exec.find_in_path(call, &plugin.plugin_type, &self.path)?;
+            let prepared = Prepared { plugin, path, stdin: plugin.bytes.clone() };
+            self.run(call, network, &prepared, command, &rt)
+        };
+        run().map(drop).map_err(|error| network.describe(error, plugin, command, &rt))
     }
 }
 
-/// Names plugin, command, network and interface in an error.
-pub(super) fn describe(
-    error: Error,
-    list: &NetworkConfigList,
-    plugin: &PluginConfig,
-    command: Command,
-    rt: &RuntimeConf,
-) -> Error {
-    error.with_plugin(&plugin.plugin_type, command.as_str()).with_network(&list.name, &rt.if_name, &list.cni_version)
-}
-
 /// What an ADD printed, as a result; an absent version is the configuration's.
-pub(super) fn read_result(list: &NetworkConfigList, stdout: &[u8]) -> Result<CniResult> {
-    let conf_version = if list.cni_version.is_empty() { version::OLDEST } else { &list.cni_version };
+pub(super) fn read_result(conf_version: &str, stdout: &[u8]) -> Result<CniResult> {
+    let conf_version = if conf_version.is_empty() { version::OLDEST } else { conf_version };
     CniResult::from_plugin(conf_version, stdout)
 }

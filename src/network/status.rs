@@ -1,20 +1,26 @@
 //! STATUS.
 
 use crate::call::Call;
-use crate::conf::NetworkConfigList;
+use crate::conf::inject;
 use crate::error::Result;
 use crate::network::run::Command;
-use crate::network::{CniConfig, RuntimeConf};
+use crate::network::{CniConfig, Network};
 use crate::version;
 
 impl CniConfig {
     /// libcni's `GetStatusNetworkList`: stops at the first plugin that is not ready, so that its code stays clean.
-    pub(super) fn status(&self, call: &Call, list: &NetworkConfigList) -> Result<()> {
+    pub(super) fn status(&self, call: &Call, network: Network<'_>) -> Result<()> {
         // A version that cannot be read has no STATUS either, as in libcni.
-        if !version::at_least(&list.cni_version, version::STATUS).unwrap_or(false) {
+        if !version::at_least(network.cni_version, version::STATUS).unwrap_or(false) {
             return Ok(());
         }
-        let rt = RuntimeConf::default();
-        list.plugins.iter().try_for_each(|plugin| self.run_plugin(call, list, plugin, None, Command::Status, &rt))
+        let keys = network.identity();
+        network.plugins.iter().try_for_each(|plugin| {
+            let injected = inject(plugin, &keys).map_err(|error| {
+                let what = format_args!("failed to generate configuration to get plugin STATUS {}", plugin.plugin_type);
+                error.context(what)
+            })?;
+            self.run_injected(call, network, &injected, Command::Status)
+        })
     }
 }

@@ -3,23 +3,24 @@
 use std::collections::BTreeSet;
 
 use crate::call::Call;
-use crate::conf::NetworkConfigList;
+use crate::conf::{NetworkConfigList, PluginConfig};
 use crate::error::{Error, ErrorClass, Result};
 use crate::invoke::Args;
-use crate::network::CniConfig;
+use crate::network::{CniConfig, Network};
 use crate::version::{self, PluginInfo};
 
 impl CniConfig {
-    /// libcni's `ValidateNetworkList`.
-    pub(super) fn validate(&self, call: &Call, list: &NetworkConfigList) -> Result<Vec<String>> {
-        let plugins = list.plugins.iter();
+    /// libcni's `ValidateNetworkList` and `ValidateNetwork`.
+    pub(super) fn validate(&self, call: &Call, network: Network<'_>) -> Result<Vec<String>> {
+        let plugins = network.plugins.iter();
         let errors =
-            plugins.filter_map(|plugin| self.validate_plugin(call, &plugin.plugin_type, &list.cni_version).err());
+            plugins.filter_map(|plugin| self.validate_plugin(call, &plugin.plugin_type, network.cni_version).err());
         let errors: Vec<Error> = errors.collect();
-        if !errors.is_empty() {
-            return Err(in_brackets(errors).with_network(&list.name, "", &list.cni_version));
+        let error = if network.is_list() { in_brackets(errors) } else { Error::joined(errors) };
+        match error {
+            Some(error) => Err(error.with_network(network.name, "", network.cni_version)),
+            None => Ok(declared(network.plugins)),
         }
-        Ok(capabilities(list))
     }
 
     fn validate_plugin(&self, call: &Call, plugin_type: &str, expected: &str) -> Result<()> {
@@ -62,17 +63,17 @@ impl CniConfig {
 
 /// The capabilities that the list's plugins declare, sorted.
 pub(crate) fn capabilities(list: &NetworkConfigList) -> Vec<String> {
-    let declared = list.plugins.iter().flat_map(|plugin| &plugin.capabilities);
+    declared(&list.plugins)
+}
+
+fn declared(plugins: &[PluginConfig]) -> Vec<String> {
+    let declared = plugins.iter().flat_map(|plugin| &plugin.capabilities);
     let enabled: BTreeSet<&String> = declared.filter(|(_, enabled)| **enabled).map(|(name, _)| name).collect();
     enabled.into_iter().cloned().collect()
 }
 
-/// Go prints a list of errors in brackets, with blanks between.
-fn in_brackets(errors: Vec<Error>) -> Error {
+/// Go prints a list of errors in brackets, with blanks between; no plugin's error object is left in it.
+fn in_brackets(errors: Vec<Error>) -> Option<Error> {
     let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    let words = format!("[{}]", words.join(" "));
-    match Error::joined(errors) {
-        Some(error) => error.with_msg(words),
-        None => Error::new(ErrorClass::Config, words),
-    }
+    Error::joined(errors).map(|error| error.with_msg(format!("[{}]", words.join(" "))).without_cause())
 }

@@ -13,9 +13,7 @@ use serde_json::json;
 use crate::call::Call;
 use crate::conf::{NetworkConfigList, PluginConfig, conf_files};
 use crate::error::{Error, ErrorClass, Result};
-use crate::invoke::callback::CallbackExec;
-use crate::invoke::process::ProcessExec;
-use crate::invoke::{Environ, Exec};
+use crate::invoke::{self, Environ};
 use crate::json::Object;
 use crate::network::{Cni, CniConfig, Observer};
 use crate::pod::options::check_pod_cidr;
@@ -77,12 +75,6 @@ impl Loaded {
 impl CniNetworkPlugin {
     /// Makes the plugin and reads the configuration once; a node without one is no error.
     pub fn new(options: PluginOptions, hooks: Hooks, observer: Option<Arc<dyn Observer>>) -> Result<Self> {
-        let native =
-            ProcessExec { kill_grace: options.kill_grace, max_output: options.max_output, ..ProcessExec::default() };
-        let exec: Arc<dyn Exec> = match hooks.plugins {
-            Some(callbacks) => Arc::new(CallbackExec { callbacks, native }),
-            None => Arc::new(native),
-        };
         let pairs = |map: &std::collections::BTreeMap<String, String>| map.clone().into_iter().collect();
         let cni = CniConfig {
             path: options.bin_dirs.clone(),
@@ -91,7 +83,7 @@ impl CniNetworkPlugin {
             owner: Some(options.owner.clone()),
             // A pod is undone as a whole, by the pod level.
             rollback: None,
-            exec,
+            exec: invoke::engine(options.kill_grace, options.max_output, hooks.plugins),
             environ: Environ::new(options.env.as_ref().map(pairs), pairs(&options.plugin_env))?,
             observer,
         };

@@ -11,10 +11,8 @@ use serde_json::Value;
 use crate::error::{Error, ErrorClass, Result};
 use crate::json::Object;
 use crate::names::IfName;
+use crate::network::{CniConfig, RuntimeOptions};
 use crate::store::Durability;
-
-/// How many threads background calls run on, unless the options say so.
-pub(crate) const OP_THREADS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(63);
 
 /// Which network plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,28 +89,7 @@ pub struct PluginOptions {
 
 impl Default for PluginOptions {
     fn default() -> Self {
-        Self {
-            plugin: PluginKind::Cni,
-            conf_dir: "/etc/cni/net.d".into(),
-            bin_dirs: vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
-            cache_dir: "/var/lib/cni".into(),
-            default_network: None,
-            pod_cidr: None,
-            if_name: IfName::eth0(),
-            timeout: Duration::from_secs(220),
-            kill_grace: Duration::from_secs(2),
-            rollback: true,
-            rollback_timeout: Duration::from_secs(60),
-            loopback: true,
-            builtin: Builtin { loopback: true },
-            durability: Durability::Full,
-            max_output: 4 << 20,
-            env: None,
-            plugin_env: BTreeMap::new(),
-            owner: "cnirt".to_owned(),
-            op_threads: OP_THREADS,
-            ip_preference: IpPreference::Cni,
-        }
+        default_engine().into()
     }
 }
 
@@ -132,38 +109,59 @@ impl PluginOptions {
             Some(name) => IfName::parse(name).map_err(|error| object.refused("ifName", error))?,
             None => default.if_name,
         };
+        let engine = default_engine().with(object)?;
         Ok(Self {
-            plugin: choice(object, "plugin", &[("cni", PluginKind::Cni), ("noop", PluginKind::Noop)])?
+            plugin: object
+                .choice("plugin", &[("cni", PluginKind::Cni), ("noop", PluginKind::Noop)])?
                 .unwrap_or(default.plugin),
             conf_dir: object.optional("confDir")?.unwrap_or(default.conf_dir),
-            // The kubelet splits a list of directories and skips the empty ones.
-            bin_dirs: object
-                .optional::<Vec<PathBuf>>("binDirs")?
-                .map_or(default.bin_dirs, |dirs| dirs.into_iter().filter(|dir| !dir.as_os_str().is_empty()).collect()),
-            cache_dir: object.optional("cacheDir")?.unwrap_or(default.cache_dir),
             default_network: object.optional("defaultNetwork")?,
             pod_cidr,
             if_name,
-            timeout: milliseconds(object, "timeoutMs")?.unwrap_or(default.timeout),
-            kill_grace: milliseconds(object, "killGraceMs")?.unwrap_or(default.kill_grace),
-            rollback: object.optional("rollback")?.unwrap_or(default.rollback),
-            rollback_timeout: milliseconds(object, "rollbackTimeoutMs")?.unwrap_or(default.rollback_timeout),
             loopback: object.optional("loopback")?.unwrap_or(default.loopback),
             builtin: builtin(object)?.unwrap_or(default.builtin),
-            durability: choice(object, "durability", &[("full", Durability::Full), ("atomic", Durability::Atomic)])?
-                .unwrap_or(default.durability),
-            max_output: object.optional("maxOutputBytes")?.unwrap_or(default.max_output),
-            env: object.optional("env")?,
-            plugin_env: object.or_default("pluginEnv")?,
             owner: object.optional("owner")?.unwrap_or(default.owner),
-            op_threads: object.optional("opThreads")?.unwrap_or(default.op_threads),
-            ip_preference: choice(
-                object,
-                "ipPreference",
-                &[("cni", IpPreference::Cni), ("ipv4", IpPreference::Ipv4), ("ipv6", IpPreference::Ipv6)],
-            )?
-            .unwrap_or(default.ip_preference),
+            ip_preference: object
+                .choice(
+                    "ipPreference",
+                    &[("cni", IpPreference::Cni), ("ipv4", IpPreference::Ipv4), ("ipv6", IpPreference::Ipv6)],
+                )?
+                .unwrap_or(default.ip_preference),
+            ..Self::from(engine)
         })
+    }
+}
+
+/// What the pod level has in common with libcni's runtime, with defaults of its own.
+fn default_engine() -> RuntimeOptions {
+    RuntimeOptions { timeout: Duration::from_secs(220), rollback: true, ..RuntimeOptions::default() }
+}
+
+impl From<RuntimeOptions> for PluginOptions {
+    /// These options, and the defaults of the others.
+    fn from(engine: RuntimeOptions) -> Self {
+        Self {
+            plugin: PluginKind::Cni,
+            conf_dir: "/etc/cni/net.d".into(),
+            bin_dirs: engine.bin_dirs,
+            cache_dir: engine.cache_dir.unwrap_or_else(|| CniConfig::CACHE_DIR.into()),
+            default_network: None,
+            pod_cidr: None,
+            if_name: IfName::eth0(),
+            timeout: engine.timeout,
+            kill_grace: engine.kill_grace,
+            rollback: engine.rollback,
+            rollback_timeout: engine.rollback_timeout,
+            loopback: true,
+            builtin: Builtin { loopback: true },
+            durability: engine.durability,
+            max_output: engine.max_output,
+            env: engine.env,
+            plugin_env: engine.plugin_env,
+            owner: "cnirt".to_owned(),
+            op_threads: engine.op_threads,
+            ip_preference: IpPreference::Cni,
+        }
     }
 }
 
@@ -173,21 +171,6 @@ pub(super) fn check_pod_cidr(cidr: &str) -> Result<()> {
         one.parse::<IpNet>().map_err(|_| Error::invalid(format!("{one:?} is not a CIDR")))?;
     }
     Ok(())
-}
-
-/// A duration in milliseconds.
-pub(super) fn milliseconds(object: &mut Object, key: &'static str) -> Result<Option<Duration>> {
-    Ok(object.optional(key)?.map(Duration::from_millis))
-}
-
-/// One word out of a few.
-fn choice<T: Copy>(object: &mut Object, key: &'static str, words: &[(&str, T)]) -> Result<Option<T>> {
-    let Some(word) = object.optional::<String>(key)? else { return Ok(None) };
-    if let Some((_, value)) = words.iter().find(|(known, _)| *known == word) {
-        return Ok(Some(*value));
-    }
-    let known: Vec<&str> = words.iter().map(|(known, _)| *known).collect();
-    Err(object.refused(key, format!("{word:?} is none of {}", known.join(", "))))
 }
 
 fn builtin(object: &mut Object) -> Result<Option<Builtin>> {

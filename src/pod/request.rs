@@ -13,7 +13,6 @@ use crate::error::Result;
 use crate::json::Object;
 use crate::names::{ContainerId, IfName};
 use crate::pod::PodIdentity;
-use crate::pod::options::milliseconds;
 
 /// A port of the host that leads to one of the pod (capability `portMappings`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -218,7 +217,7 @@ impl PodRequest {
             cni_args: object.or_default("cniArgs")?,
             capability_args: object.map("capabilityArgs")?,
             networks: object.optional_objects("networks", read_network)?,
-            timeout: milliseconds(object, "timeoutMs")?,
+            timeout: object.milliseconds("timeoutMs")?,
             env: object.or_default("env")?,
             call_id: object.optional("callId")?,
             replace: object.or_default("replace")?,

@@ -144,6 +144,15 @@ impl CniResult {
     }
 }
 
+/// The result in `text` in another version, for who has both from elsewhere: a text that is no result is
+/// [`ErrorClass::InvalidArgument`], and one that the version cannot hold [`ErrorClass::Unsupported`].
+pub fn convert_text(text: &str, version: &str) -> Result<CniResult> {
+    let as_class =
+        |class| move |error: Error| if error.class() == ErrorClass::Plugin { error.with_class(class) } else { error };
+    let result = CniResult::from_bytes(text.as_bytes()).map_err(as_class(ErrorClass::InvalidArgument))?;
+    result.get_as_version(version).map_err(as_class(ErrorClass::Unsupported))
+}
+
 fn shape_of(version: &str) -> Result<Shape> {
     let unsupported = || Error::new(ErrorClass::Unsupported, format!("unsupported CNI result version {version:?}"));
     Shape::of(version).ok_or_else(unsupported)

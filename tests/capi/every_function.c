@@ -49,8 +49,11 @@ int main(void) {
     cni_callbacks callbacks;
     cni_plugin *plugin = NULL;
     cni_op *op = NULL;
+    cni_runtime *runtime = NULL;
     char *out = NULL;
     char version[32];
+    const char *conf = "{\"name\": \"net\", \"cniVersion\": \"1.0.0\", \"plugins\": [{\"type\": \"none\"}]}";
+    const char *rt = "{\"containerID\": \"pod1\", \"ifName\": \"eth0\"}";
     const char *request = "{\"id\": \"pod1\", \"namespace\": \"ns\", \"name\": \"web\"}";
     cni_rc rc;
 
@@ -95,6 +98,34 @@ int main(void) {
     expect("cni_plugin_cancel", cni_plugin_cancel(plugin, NULL) == CNI_OK);
     cni_plugin_free(plugin);
     expect("cni_plugin_free", freed == 1);
+
+    rc = cni_runtime_new("{\"binDirs\": [\"/nonexistent\"], \"cacheDir\": \"/nonexistent\"}", NULL, &runtime, &out);
+    expect("cni_runtime_new", rc == CNI_OK && runtime != NULL && out == NULL);
+    expect("cni_runtime_add", cni_runtime_add(runtime, conf, rt, NULL) == CNI_E_PLUGIN_NOT_FOUND);
+    expect("cni_runtime_del", cni_runtime_del(runtime, conf, rt, NULL) == CNI_E_PLUGIN_NOT_FOUND);
+    expect("cni_runtime_check", cni_runtime_check(runtime, conf, rt, NULL) == CNI_E_PLUGIN_NOT_FOUND);
+    expect("cni_runtime_validate", cni_runtime_validate(runtime, conf, NULL) == CNI_E_PLUGIN_NOT_FOUND);
+    expect("cni_runtime_plugin_version", cni_runtime_plugin_version(runtime, "none", NULL) == CNI_E_PLUGIN_NOT_FOUND);
+    rc = cni_runtime_cached(runtime, conf, rt, &out);
+    answered("cni_runtime_cached", rc, out, "\"result\":null");
+    rc = cni_runtime_gc(runtime, conf, "{\"validAttachments\": []}", &out);
+    answered("cni_runtime_gc", rc, out, "{}");
+    rc = cni_runtime_status(runtime, conf, &out);
+    answered("cni_runtime_status", rc, out, "{}");
+    rc = cni_runtime_attachments(runtime, NULL, &out);
+    answered("cni_runtime_attachments", rc, out, "[]");
+    rc = cni_runtime_start(runtime, "attachments", NULL, NULL, &op, &out);
+    expect("cni_runtime_start", rc == CNI_OK && op != NULL && out == NULL);
+    expect("its end", cni_op_finish(op, NULL) == CNI_OK);
+    cni_runtime_free(runtime);
+
+    rc = cni_confdir_files("/nonexistent", "[\".conflist\"]", &out);
+    answered("cni_confdir_files", rc, out, "[]");
+    expect("cni_confdir_load", cni_confdir_load("/nonexistent", "net", NULL) == CNI_E_NOT_FOUND);
+    rc = cni_conf_parse(conf, NULL, &out);
+    answered("cni_conf_parse", rc, out, "\"loadOnlyInlinedPlugins\":false");
+    rc = cni_result_convert("{\"cniVersion\": \"0.2.0\", \"ip4\": {\"ip\": \"10.0.0.2/24\"}}", "1.0.0", &out);
+    answered("cni_result_convert", rc, out, "\"address\":\"10.0.0.2/24\"");
 
     rc = cni_json_get("{\"a\": \"b\"}", "/a", &out);
     answered("cni_json_get", rc, out, "b");

@@ -187,3 +187,23 @@ fn impossible_conversions_are_refused() {
         assert_eq!(shown(read(text).get_as_version(to)), Err((class, words.to_owned())), "{text} to {to}");
     }
 }
+
+#[test]
+fn a_text_is_converted_or_said_to_be_wrong_or_not_possible() {
+    use crate::error::ErrorClass;
+    use crate::result::convert_text;
+
+    let good = r#"{"cniVersion":"1.0.0","ips":[{"address":"10.0.0.2/24"}]}"#;
+    assert_eq!(convert_text(good, "0.2.0").unwrap().to_value()["ip4"]["ip"], "10.0.0.2/24");
+    assert_eq!(convert_text("{}", "").unwrap().version(), "0.1.0");
+    for (text, version, class) in [
+        ("{", "1.0.0", ErrorClass::InvalidArgument),
+        ("[]", "1.0.0", ErrorClass::InvalidArgument),
+        (r#"{"cniVersion":"1.0.0","ips":[{"address":"x"}]}"#, "1.0.0", ErrorClass::InvalidArgument),
+        (r#"{"cniVersion":"9.0.0"}"#, "1.0.0", ErrorClass::Unsupported),
+        (good, "9.0.0", ErrorClass::Unsupported),
+        (r#"{"cniVersion":"1.0.0"}"#, "0.2.0", ErrorClass::Unsupported),
+    ] {
+        assert_eq!(convert_text(text, version).unwrap_err().class(), class, "{text} {version}");
+    }
+}

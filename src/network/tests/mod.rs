@@ -1,5 +1,8 @@
 //! The verbs over plugins that exist in memory only: what each is asked, in which order, and what comes of its answers.
 
+mod gc;
+mod single;
+
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
@@ -10,22 +13,24 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::error::{Cause, Error, ErrorClass};
+use crate::call::Call;
+use crate::conf::NetworkConfigList;
+use crate::error::{Cause, Error, ErrorClass, Result};
 use crate::store::Cached;
 
 /// Answers by type and command, and remembers what was asked.
 #[derive(Default)]
-struct FakeExec {
-    answers: HashMap<(&'static str, &'static str), Result<Value>>,
-    missing: Vec<&'static str>,
-    runs: Mutex<Vec<Run>>,
+pub(super) struct FakeExec {
+    pub(super) answers: HashMap<(&'static str, &'static str), Result<Value>>,
+    pub(super) missing: Vec<&'static str>,
+    pub(super) runs: Mutex<Vec<Run>>,
 }
 
 #[derive(Clone, Debug)]
-struct Run {
-    what: String,
-    env: HashMap<String, String>,
-    stdin: Value,
+pub(super) struct Run {
+    pub(super) what: String,
+    pub(super) env: HashMap<String, String>,
+    pub(super) stdin: Value,
 }
 
 impl Exec for FakeExec {
@@ -61,13 +66,13 @@ impl Exec for FakeExec {
 
 use crate::version;
 
-struct Node {
-    dir: TempDir,
-    exec: Arc<FakeExec>,
-    cni: CniConfig,
+pub(super) struct Node {
+    pub(super) dir: TempDir,
+    pub(super) exec: Arc<FakeExec>,
+    pub(super) cni: CniConfig,
 }
 
-fn node(exec: FakeExec) -> Node {
+pub(super) fn node(exec: FakeExec) -> Node {
     let dir = tempfile::tempdir().unwrap();
     let exec = Arc::new(exec);
     let cni = CniConfig {
@@ -85,32 +90,32 @@ fn node(exec: FakeExec) -> Node {
 
 impl Node {
     /// What ran since the last time, as "plugin COMMAND" with blanks between.
-    fn ran(&self) -> String {
+    pub(super) fn ran(&self) -> String {
         let runs = std::mem::take(&mut *self.exec.runs.lock().unwrap());
         runs.iter().map(|run| run.what.clone()).collect::<Vec<_>>().join(", ")
     }
 
-    fn runs(&self) -> Vec<Run> {
+    pub(super) fn runs(&self) -> Vec<Run> {
         self.exec.runs.lock().unwrap().clone()
     }
 
-    fn cache_files(&self) -> Vec<String> {
+    pub(super) fn cache_files(&self) -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(self.dir.path().join("results")) else { return Vec::new() };
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 }
 
-fn failing(code: u64, msg: &str) -> Result<Value> {
+pub(super) fn failing(code: u64, msg: &str) -> Result<Value> {
     Err(Error::from_cause(Cause { code, msg: msg.to_owned(), details: String::new() }))
 }
 
-fn list(version: &str) -> NetworkConfigList {
+pub(super) fn list(version: &str) -> NetworkConfigList {
     let plugins = r#"[{"type":"a","keep":1.50},{"type":"b","capabilities":{"ports":true}},{"type":"c"}]"#;
     let text = format!(r#"{{"name":"net","cniVersion":"{version}","plugins":{plugins}}}"#);
     NetworkConfigList::from_bytes(text.as_bytes()).unwrap()
 }
 
-fn rt() -> RuntimeConf {
+pub(super) fn rt() -> RuntimeConf {
     RuntimeConf {
         container_id: "c1".to_owned(),
         netns: "/ns".to_owned(),
@@ -393,7 +398,89 @@ fn a_cache_that_cannot_be_written_is_refused_before_any_plugin_runs() {
     let error = node.cni.add_network_list(&Call::default(), &list("1.0.0"), &rt()).unwrap_err();
     assert_eq!((error.class(), node.ran().as_str()), (ErrorClass::Cache, ""));
     assert!(matches!(
-        node.cni.cache(&rt()).get(&key(&list("1.0.0"), &rt()).unwrap()),
+        node.cni.cache(&rt()).get(&Network::from(&list("1.0.0")).key(&rt()).unwrap()),
         Cached::Missing | Cached::Unreadable(_)
     ));
+}
+
+#[test]
+fn a_list_without_plugins_makes_nothing() {
+    let node = node(FakeExec::default());
+    let empty = NetworkConfigList { plugins: Vec::new(), ..list("1.0.0") };
+    let error = node.cni.add_network_list(&Call::default(), &empty, &rt()).unwrap_err();
+    assert_eq!((error.class(), error.to_string().as_str()), (ErrorClass::Config, "no plugins in list"));
+    assert!(node.cache_files().is_empty());
+    node.cni.del_network_list(&Call::default(), &empty, &rt()).unwrap();
+}
+
+#[test]
+fn names_that_add_refuses_have_no_cache_but_plugins_run() {
+    for (row, container_id, if_name, check) in [
+        ("a path", "../../etc/x", "eth0", Ok(())),
+        ("no interface", "c1", "a/b", Ok(())),
+        (
+            "an empty name",
+            "",
+            "eth0",
+            Err("failed to get network \"net\" cached result: cache file path requires network name (\"net\"), \
+                 container ID (\"\"), and interface name (\"eth0\")"),
+        ),
+    ] {
+        let node = node(FakeExec::default());
+        let rt = RuntimeConf { container_id: container_id.to_owned(), if_name: if_name.to_owned(), ..rt() };
+        node.cni.del_network_list(&Call::default(), &list("1.0.0"), &rt).unwrap();
+        assert_eq!(node.ran(), "c DEL, b DEL, a DEL", "{row}");
+        let checked = node.cni.check_network_list(&Call::default(), &list("1.0.0"), &rt);
+        assert_eq!(checked.map_err(|error| error.to_string()), check.map_err(str::to_owned), "{row}");
+        assert_eq!(node.ran(), if check.is_ok() { "a CHECK, b CHECK, c CHECK" } else { "" }, "{row}");
+        let cached = node.cni.get_network_list_cached_config(&list("1.0.0"), &rt);
+        assert_eq!(cached.is_ok_and(|cached| cached.is_none()), check.is_ok(), "{row}");
+    }
+}
+
+#[test]
+fn an_entry_that_cannot_be_removed_fails_a_pods_del_and_not_libcnis() {
+    let node = node(FakeExec::default());
+    // A directory in an entry's place: root removes anything else.
+    std::fs::create_dir_all(node.dir.path().join("results/net-c1-eth0")).unwrap();
+    node.cni.del_network_list(&Call::default(), &list("1.0.0"), &rt()).unwrap();
+    let error = node.cni.del(&Call::default(), &list("1.0.0"), &rt(), DelPolicy::default()).unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Cache);
+}
+
+#[test]
+fn the_cached_configuration_comes_with_what_the_runtime_said_then() {
+    let node = node(FakeExec::default());
+    let asked = RuntimeConf { netns: "/other".to_owned(), args: vec![("X".into(), "Y".into())], ..rt() };
+    let cached = || node.cni.get_network_list_cached_config(&list("1.0.0"), &asked);
+    assert_eq!(cached().unwrap(), None);
+    node.cni.add_network_list(&Call::default(), &list("1.0.0"), &rt()).unwrap();
+    let (config, recorded) = cached().unwrap().unwrap();
+    assert_eq!((config, &recorded), (list("1.0.0").bytes, &RuntimeConf { netns: "/other".to_owned(), ..rt() }));
+    for (row, content, args, words) in [
+        ("no args recorded", r#"{"kind":"cniCacheV1","config":"e30="}"#, Some(&asked.args), ""),
+        ("a bare result", r#"{"cniVersion":"0.2.0"}"#, None, "read cached network \"net\" config has wrong kind: "),
+        ("torn", "{", None, "failed to unmarshal cached network \"net\" config: "),
+    ] {
+        std::fs::write(node.dir.path().join("results/net-c1-eth0"), content).unwrap();
+        match (cached(), args) {
+            (Ok(Some((config, rt))), Some(args)) => {
+                assert_eq!((config.as_slice(), &rt.args, rt.capability_args.len()), (&b"{}"[..], args, 0), "{row}");
+            }
+            (Err(error), None) => assert!(error.to_string().starts_with(words), "{row}: {error}"),
+            (other, _) => panic!("{row}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn only_the_texts_own_capabilities_get_arguments() {
+    let node = node(FakeExec::default());
+    let mut list = list("1.0.0");
+    list.plugins[0].capabilities.insert("ports".to_owned(), true);
+    list.plugins[1].capabilities.clear();
+    node.cni.add_network_list(&Call::default(), &list, &rt()).unwrap();
+    let told: Vec<_> = node.runs().iter().map(|run| run.stdin.get("runtimeConfig").is_some()).collect();
+    assert_eq!(told, [false, true, false]);
+    assert_eq!(node.cni.validate_network_list(&Call::default(), &list).unwrap(), ["ports"]);
 }

@@ -1,0 +1,185 @@
+//! libcni with JSON in and out: what `cni_runtime` is in C, and what a background call runs.
+//!
+//! Adds to the verbs nothing but reading and writing, limits and cancellation: no lock, no intent record, no owner.
+
+mod answer;
+mod options;
+mod request;
+mod running;
+mod task;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use self::request::CallOptions;
+use self::running::Running;
+use self::task::Task;
+use crate::call::Call;
+use crate::conf::NetworkConf;
+use crate::error::{Error, Result};
+use crate::invoke::{self, Environ, PluginCallbacks};
+use crate::names::ContainerId;
+use crate::network::{Cni, CniConfig, RuntimeConf};
+use crate::op::{Op, Pool};
+use crate::result::CniResult;
+
+pub use options::RuntimeOptions;
+
+/// What a [`Runtime`] can do; the names are those of the C functions without `cni_runtime_`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// ADD; answers the result.
+    Add,
+    /// DEL.
+    Del,
+    /// CHECK.
+    Check,
+    /// What the cache says: `{result, resultError?, config, configError?, rt}`.
+    Cached,
+    /// GC; `rt` are its arguments.
+    Gc,
+    /// STATUS.
+    Status,
+    /// Whether all plugins are there and new enough: `{capabilities}`.
+    Validate,
+    /// A plugin's answer to VERSION: `{cniVersion, supportedVersions}`; `conf` is its type.
+    PluginVersion,
+    /// What is recorded; `conf` is a container ID, or empty for all.
+    Attachments,
+}
+
+impl Operation {
+    /// Every operation with its name.
+    const NAMES: [(Self, &'static str); 9] = [
+        (Self::Add, "add"),
+        (Self::Del, "del"),
+        (Self::Check, "check"),
+        (Self::Cached, "cached"),
+        (Self::Gc, "gc"),
+        (Self::Status, "status"),
+        (Self::Validate, "validate"),
+        (Self::PluginVersion, "plugin_version"),
+        (Self::Attachments, "attachments"),
+    ];
+
+    /// The operation of this name ("add", "plugin_version"); none is `CNI_E_INVALID_ARGUMENT`.
+    pub fn parse(name: &str) -> Result<Self> {
+        let found = Self::NAMES.iter().find(|(_, known)| *known == name).map(|(operation, _)| *operation);
+        found.ok_or_else(|| {
+            let names = Self::NAMES.map(|(_, name)| name).join(", ");
+            Error::invalid(format!("operation: there is no {name:?}")).with_hint(format!("there are: {names}"))
+        })
+    }
+}
+
+/// libcni's `CNIConfig` for callers that speak JSON. Any number of threads may call it.
+pub struct Runtime {
+    cni: CniConfig,
+    timeout: Duration,
+    running: Running,
+    pool: Pool,
+}
+
+impl Runtime {
+    /// A runtime with these options; `callbacks` find and run plugins in place of the built-in way.
+    ///
+    /// # Errors
+    /// `CNI_E_INVALID_ARGUMENT` for an environment that cannot be.
+    pub fn new(options: RuntimeOptions, callbacks: Option<Arc<dyn PluginCallbacks>>) -> Result<Self> {
+        let cni = CniConfig {
+            path: options.bin_dirs,
+            cache_dir: options.cache_dir,
+            durability: options.durability,
+            owner: None,
+            rollback: options.rollback.then_some(options.rollback_timeout),
+            exec: invoke::engine(options.kill_grace, options.max_output, callbacks),
+            environ: Environ::new(
+                options.env.map(|env| env.into_iter().collect()),
+                options.plugin_env.into_iter().collect(),
+            )?,
+            observer: None,
+        };
+        Ok(Self { cni, timeout: options.timeout, running: Running::default(), pool: Pool::new(options.op_threads) })
+    }
+
+    /// Does one operation.
+    ///
+    /// `conf` and `rt` are JSON as the C functions take it. Add, del, check and cached need `rt`; for gc it is the
+    /// arguments; for the others it may hold `callId`, `env` and `timeoutMs`. `call` is the call around it: its
+    /// cancellation, deadline, environment and name hold too.
+    ///
+    /// # Errors
+    /// `CNI_E_INVALID_ARGUMENT` and `CNI_E_CONFIG` for what cannot be read, then whatever the operation says.
+    pub fn run(&self, call: &Call, operation: Operation, conf: &str, rt: Option<&str>) -> Result<Value> {
+        let (task, options) = Task::read(operation, conf, rt)?;
+        let call = self.call(call, options);
+        let _registered = self.running.register(&call);
+        task.run(self, &call)
+    }
+
+    /// Starts an operation in the background, with what [`run`](Self::run) is told, which is read at once. `owner` is kept
+    /// until it has ended. Nothing waits for anything but a thread.
+    ///
+    /// # Errors
+    /// Those of what cannot be read, and `CNI_E_IO` where no thread can be started; the rest is [`Op::finish`]'s to say.
+    pub fn start(
+        owner: impl AsRef<Self> + Send + 'static,
+        operation: Operation,
+        conf: &str,
+        rt: Option<&str>,
+    ) -> Result<Op> {
+        let runtime = owner.as_ref();
+        let (task, options) = Task::read(operation, conf, rt)?;
+        let call = runtime.call(&Call::default(), options);
+        let (running, entry) = (runtime.running.clone(), runtime.pool.entry());
+        let registered = running.register(&call);
+        let number = registered.number;
+        let op = entry.call(call, move |call, verdict| {
+            let answer = verdict.and_then(|()| task.run(owner.as_ref(), call)).map(|value| value.to_string());
+            // The owner last: what it owns may end with it.
+            drop(registered);
+            drop(owner);
+            answer
+        })?;
+        running.attach(number, op.job());
+        op.job().queue()?;
+        Ok(op)
+    }
+
+    /// Cancels every call, running or waiting for a thread.
+    pub fn cancel_all(&self) {
+        self.running.cancel_all();
+    }
+
+    /// A call within another, with limits of its own.
+    fn call(&self, outer: &Call, options: CallOptions) -> Call {
+        let limit = options.timeout.unwrap_or(self.timeout);
+        let mut call = if limit.is_zero() { outer.clone() } else { outer.limited(limit) };
+        call.id = options.call_id.or(call.id);
+        call.env.extend(options.env);
+        call
+    }
+
+    fn cached(&self, conf: &NetworkConf, rt: &RuntimeConf) -> Value {
+        let result = self.cni.cached_result(conf.into(), rt).map(|result| result.as_ref().map(CniResult::to_value));
+        let config = self.cni.cached_config(conf.into(), rt);
+        answer::cached(result, config)
+    }
+
+    fn attachments(&self, container_id: &str) -> Result<Vec<Value>> {
+        let id = match container_id {
+            "" => None,
+            id => match ContainerId::parse(id) {
+                Ok(id) => Some(id),
+                // Nothing can be recorded under a name that is not allowed.
+                Err(_) => return Ok(Vec::new()),
+            },
+        };
+        let entries = self.cni.get_cached_attachments(id.as_ref())?;
+        Ok(entries.into_iter().map(answer::attachment).collect())
+    }
+}
