@@ -208,8 +208,8 @@ typedef struct cni_reply cni_reply;
  * is, changed values included. Errors about a single network do not say which plugin of a list failed, as in libcni.
  *
  * rt, another one, is libcni's RuntimeConf: {containerID, netns, ifName, args: [[key, value]], capabilityArgs: {},
- * cacheDir?, callId?, env?: {}, timeoutMs?}. What is absent is empty. cacheDir counts where the option has none, env is
- * added to the plugins' environment, timeoutMs stands in for the option, and callbacks are told callId.
+ * cacheDir?, callId?, env?: {}, timeoutMs?}. What is absent is empty. cacheDir counts where the option has none, env
+ * is added to the plugins' environment, timeoutMs stands in for the option, and callbacks are told callId.
  *
  * Since: 0.1.0
  */
@@ -226,7 +226,8 @@ typedef struct cni_runtime cni_runtime;
  * CNI_E_PLUGIN from find_plugin and exec_plugin and as CNI_E_IO from the others. Strings that it gets are
  * NUL-terminated and valid, like reply, until it returns.
  *
- * Ownership: the struct is copied by cni_plugin_new and cni_runtime_new; data must stay valid until data_free was called.
+ * Ownership: the struct is copied by cni_plugin_new and cni_runtime_new; data must stay valid until data_free was
+ * called.
  * NULL: every member but size may be NULL.
  * Threads: callbacks run on any thread, at the same time on several, and with no lock held. A callback must not throw,
  * longjmp or end the thread. Calling its own handle says CNI_E_INVALID_ARGUMENT, but it may be freed.
@@ -555,11 +556,11 @@ cni_rc cni_plugin_cancel(struct cni_plugin *plugin,
 /**
  * Makes a runtime. Reads nothing from disk yet.
  *
- * options: a JSON object; NULL is {}, all defaults: binDirs ["/opt/cni/bin", "/usr/lib/cni"], cacheDir (none: that of
- * each call, else /var/lib/cni), timeoutMs 0 (no limit), killGraceMs 2000, rollback false (true: a failed ADD is
- * followed by DEL of the plugins that were started), rollbackTimeoutMs 60000, durability "full" or "atomic",
- * maxOutputBytes 4194304, env {} (exactly this environment) and pluginEnv {} (added to it). callbacks: functions of the
- * host's, of which find_plugin, exec_plugin and log are used; NULL is none. runtime: the new handle, or NULL on
+ * options: a JSON object; NULL is {}, all defaults: binDirs (/opt/cni/bin, /usr/lib/cni), cacheDir (none: that of each
+ * call, else /var/lib/cni), timeoutMs 0 (no limit), killGraceMs 2000, rollback false (true: a failed ADD is followed
+ * by DEL of the plugins that were started), rollbackTimeoutMs 60000, durability "full" or "atomic", maxOutputBytes
+ * 4194304, env (exactly this environment; none: the process's) and pluginEnv {} (added to it). callbacks: functions of
+ * the host's, of which find_plugin, exec_plugin and log are used; NULL is none. runtime: the new handle, or NULL on
  * failure. error: the error object on failure, else NULL.
  *
  * Ownership: options is borrowed, callbacks are copied, and their data is freed by their data_free, on failure too.
@@ -601,8 +602,8 @@ void cni_runtime_free(struct cni_runtime *runtime);
  * NULL: runtime, conf and rt must not be NULL; out may be.
  * Threads: any; calls for one container do not wait for each other.
  * Errors: CNI_E_PLUGIN, CNI_E_PLUGIN_NOT_FOUND, CNI_E_RETRY, CNI_E_NOT_READY, CNI_E_CONFIG, CNI_E_UNSUPPORTED,
- * CNI_E_CACHE, CNI_E_TIMEOUT, CNI_E_CANCELLED and those of every call. What was begun stays, unless the option rollback
- * says otherwise: call cni_runtime_del.
+ * CNI_E_CACHE, CNI_E_TIMEOUT, CNI_E_CANCELLED and those of every call. What was begun stays, unless the option
+ * rollback says otherwise: call cni_runtime_del.
  * Since: 0.1.0
  */
 CNIRT_MUST_USE
@@ -652,9 +653,9 @@ cni_rc cni_runtime_check(struct cni_runtime *runtime,
  * What is cached of a container's attachment (libcni's GetNetworkListCachedResult and GetNetworkListCachedConfig, and
  * the two for single networks). Runs nothing.
  *
- * out: {result, resultError?, config, configError?, rt}: the result in conf's version, the configuration's text, and rt
- * with the cached args and capabilityArgs. Each is null where it is not cached or cannot be read; then resultError or
- * configError is the error object.
+ * out: {result, resultError?, config, configError?, rt}: the result in conf's version, the configuration's text, and
+ * rt with the cached args and capabilityArgs. Each is null where it is not cached or cannot be read; then resultError
+ * or configError is the error object.
  *
  * Ownership: the strings are borrowed; free *out with cni_string_free.
  * NULL: runtime, conf and rt must not be NULL; out may be.
@@ -882,14 +883,14 @@ cni_rc cni_op_finish(struct cni_op *op,
 /**
  * The configuration files of a directory (libcni's ConfFiles), sorted.
  *
- * extensions: a JSON list of the extensions that count, with their dots: [".conflist", ".conf", ".json"]. out: a JSON
- * list of paths. A missing directory is an empty list.
+ * extensions: a JSON list of the extensions that count, with their dots, such as ".conflist". out: a JSON list of
+ * paths. A missing directory is an empty list.
  *
  * Ownership: the strings are borrowed; free *out with cni_string_free.
  * NULL: dir and extensions must not be NULL; out may be.
  * Threads: any, also from a callback.
- * Errors: CNI_E_INVALID_ARGUMENT for extensions that are no list of strings, CNI_E_CONFIG where dir cannot be read, and
- * those of every call.
+ * Errors: CNI_E_INVALID_ARGUMENT for extensions that are no list of strings, CNI_E_CONFIG where dir cannot be read,
+ * and those of every call.
  * Since: 0.1.0
  */
 CNIRT_MUST_USE
@@ -898,19 +899,19 @@ cni_rc cni_confdir_files(const char *dir,
                          char **out);
 
 /**
- * Reads the configuration of a network from a directory (libcni's LoadNetworkConf): the first .conflist with this name,
- * else the first .conf or .json, turned into a list.
+ * Reads the configuration of a network from a directory (libcni's LoadNetworkConf): the first .conflist with this
+ * name, else the first .conf or .json, turned into a list.
  *
- * name: the network's. out: {name, cniVersion, disableCheck, disableGC, loadOnlyInlinedPlugins, plugins: [{type, name?,
- * capabilities, bytes}], bytes, file}, where bytes is the text and plugins has those in files of their own too. It is a
- * conf for cni_runtime_add and its like, as it is or with other values; bytes at the top is what gets cached, and a
- * plugin is told what its bytes say.
+ * name: the network's. out: {name, cniVersion, disableCheck, disableGC, loadOnlyInlinedPlugins, plugins: [{type,
+ * name?, capabilities, bytes}], bytes, file}, where bytes is the text and plugins has those in files of their own too.
+ * It is a conf for cni_runtime_add and its like, as it is or with other values; bytes at the top is what gets cached,
+ * and a plugin is told what its bytes say.
  *
  * Ownership: the strings are borrowed; free *out with cni_string_free.
  * NULL: dir and name must not be NULL; out may be.
  * Threads: any, also from a callback.
- * Errors: CNI_E_NOT_FOUND where no file has this name, CNI_E_CONFIG where a file before it cannot be read, and those of
- * every call.
+ * Errors: CNI_E_NOT_FOUND where no file has this name, CNI_E_CONFIG where a file before it cannot be read, and those
+ * of every call.
  * Since: 0.1.0
  */
 CNIRT_MUST_USE
@@ -919,10 +920,10 @@ cni_rc cni_confdir_load(const char *dir,
                         char **out);
 
 /**
- * Reads the text of a configuration (libcni's NetworkConfFromBytes). The text of a single network becomes a list of one
- * (ConfListFromConf).
+ * Reads the text of a configuration (libcni's NetworkConfFromBytes). The text of a single network becomes a list of
+ * one (ConfListFromConf).
  *
- * json: the text. dir: the directory that the text's file is in, or would be: plugins in the files dir/NAME/*.conf are
+ * json: the text. dir: the directory that the text's file is in, or would be: plugins in the .conf files of dir/NAME are
  * added to the list, which must have some then (NetworkConfFromFile); NULL is no such files. out: as of
  * cni_confdir_load, without file.
  *

@@ -227,7 +227,8 @@ impl Error {
         error
     }
 
-    /// Several errors in one: the message joins theirs, `errors` lists them. One alone stays itself.
+    /// Several errors in one: the message joins theirs, `errors` lists them. One alone stays itself. As with Go's
+    /// `errors.Join` and `errors.As`, code and cause are those of the first one that has a cause.
     pub fn joined(mut errors: Vec<Self>) -> Option<Self> {
         let first = errors.first()?.class();
         if errors.len() == 1 {
@@ -235,6 +236,10 @@ impl Error {
         }
         let msg = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         let mut error = Self::new(first, msg);
+        if let Some(caused) = errors.iter().find(|one| one.cause().is_some()) {
+            let Inner { cause, code, details, .. } = &*caused.0;
+            (error.0.cause, error.0.code, error.0.details) = (cause.clone(), *code, details.clone());
+        }
         error.0.errors = errors;
         Some(error)
     }
@@ -478,6 +483,10 @@ mod tests {
         assert!(one.errors().is_empty());
         let two = Error::joined(vec![Error::new(ErrorClass::Io, "a"), Error::new(ErrorClass::Cache, "b")]).unwrap();
         assert_eq!((two.class(), two.to_string().as_str(), two.errors().len()), (ErrorClass::Io, "a\nb", 2));
+        let caused = Error::from_cause(Cause { code: 11, msg: "c".into(), details: "d".into() });
+        let three = Error::joined(vec![Error::new(ErrorClass::Io, "a"), caused]).unwrap();
+        assert_eq!((two.code(), two.cause()), (999, None));
+        assert_eq!((three.code(), three.cause().unwrap().msg.as_str(), three.class()), (11, "c", ErrorClass::Io));
     }
 
     #[test]

@@ -14,7 +14,7 @@
 //! | `capi` | the C ABI: parse, call, convert |
 //! | [`pod`] | the kubelet's view: set-up, teardown, check and status of pods |
 //! | [`op`] | calls in the background: a pool of threads, and one call's handle |
-//! | [`network`] | one network list: a verb a file |
+//! | [`network`] | one network list or single network: a verb a file; libcni for callers that speak JSON |
 //! | [`invoke`] | one plugin, run once |
 //! | [`store`] | what is on disk; serves `network` and `pod` |
 //! | [`conf`] | network lists, parsed and found |
@@ -38,7 +38,8 @@
 //! | `SetUpPod`, `addToNetwork`, `buildCNIRuntimeConf` | `pod::setup`, `pod::runtime_conf` |
 //! | `TearDownPod`, `deleteFromNetwork` | `pod::teardown` |
 //! | `GetPodNetworkStatus` | [`pod::PluginManager::pod_status`] |
-//! | `libcni.CNI`, `CNIConfig` | [`network::Cni`], [`network::CniConfig`] |
+//! | `libcni.CNI`, `CNIConfig` | [`network::Cni`], [`network::CniConfig`]; with JSON in and out [`network::Runtime`] |
+//! | `libcni.RuntimeConf`, `GCArgs` | [`network::RuntimeConf`], [`network::GcArgs`] |
 //! | `libcni.NetworkConfigList`, `PluginConfig` | [`conf::NetworkConfigList`], [`conf::PluginConfig`] |
 //! | `types.Result` and its versions | [`result::CniResult`] |
 //! | `invoke.Exec`, `RawExec`, `FindInPath`, `Args` | [`invoke::Exec`], [`invoke::process`], [`invoke::find`], [`invoke::env`] |

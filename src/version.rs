@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::num::{IntErrorKind, ParseIntError};
 
 use serde::Deserialize;
 
@@ -37,9 +38,13 @@ impl SpecVersion {
         }
         let mut numbers = [0; 3];
         for ((part, number), which) in parts.into_iter().zip(&mut numbers).zip(["major", "minor", "micro"]) {
-            *number = part.parse().map_err(|_| {
-                let words = format!("failed to convert {which} version part {part:?}: invalid syntax");
-                Error::new(ErrorClass::Config, words)
+            *number = part.parse().map_err(|error: ParseIntError| {
+                let why = match error.kind() {
+                    IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+                    _ => "invalid syntax",
+                };
+                let parsing = format_args!("strconv.Atoi: parsing {part:?}: {why}");
+                Error::new(ErrorClass::Config, format!("failed to convert {which} version part {part:?}: {parsing}"))
             })?;
         }
         Ok(Self(numbers[0], numbers[1], numbers[2]))
@@ -122,6 +127,16 @@ mod tests {
     fn malformed_versions_are_refused() {
         for text in ["a", "0.", "..", ".1", "1.2.3.4", "1.x", "1.2.y", "99999999999999999999.0.0"] {
             assert_eq!(SpecVersion::parse(text).unwrap_err().class(), ErrorClass::Config, "{text}");
+        }
+        for (text, words) in [
+            ("x", "failed to convert major version part \"x\": strconv.Atoi: parsing \"x\": invalid syntax"),
+            (
+                "1.99999999999999999999",
+                "failed to convert minor version part \"99999999999999999999\": strconv.Atoi: parsing \
+                 \"99999999999999999999\": value out of range",
+            ),
+        ] {
+            assert_eq!(SpecVersion::parse(text).unwrap_err().to_string(), words);
         }
     }
 

@@ -208,16 +208,18 @@ fn a_directorys_network_is_loaded_changed_and_used() {
     write("3.conf", r#"{"name":"single","type":"test"}"#);
     let text = |path: &Path| c(path.to_str().unwrap());
     let (dir, extensions) = (text(&conf_dir), c(r#"[".conf",".conflist"]"#));
-    // SAFETY: strings that live, here and below.
+    // SAFETY: strings that live.
     let (rc, files) = said(|out| unsafe { cni_confdir_files(dir.as_ptr(), extensions.as_ptr(), out) });
     let expected = ["1.conflist", "2.conflist", "3.conf"].map(|name| conf_dir.join(name));
     assert_eq!((rc, files), (OK, json!(expected)));
+    // SAFETY: as above.
     let load = |name: &CStr| said(|out| unsafe { cni_confdir_load(dir.as_ptr(), name.as_ptr(), out) });
     assert_eq!(load(c"single").1["plugins"][0]["type"], "test");
     assert_eq!(load(c"missing").0, cni_rc::CNI_E_NOT_FOUND);
     let (rc, mut list) = load(c"net");
     assert_eq!((rc, &list["file"]), (OK, &json!(conf_dir.join("2.conflist"))));
     let (json, dir) = (c(r#"{"name":"net","cniVersion":"1.0.0"}"#), &dir);
+    // SAFETY: as above.
     let (rc, parsed) = said(|out| unsafe { cni_conf_parse(json.as_ptr(), dir.as_ptr(), out) });
     assert_eq!((rc, &parsed["plugins"]), (OK, &list["plugins"]));
     list["cniVersion"] = "1.1.0".into();

@@ -309,8 +309,13 @@ func TestACancelThatComesBeforeTheCallIsNotLost(t *testing.T) {
 	go func() { _, _ = os.ReadFile(dir + "/started") }()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	// The library does not know the call yet when it is cancelled first.
-	_, err := open(t, options).SetUpPod(&late{Context: ctx}, pod("a"))
+	// The library does not know the call before it has read a long request: that is when it is cancelled first.
+	request := pod("a")
+	request.Annotations = map[string]string{}
+	for i := range 100_000 {
+		request.Annotations[fmt.Sprint(i)] = "x"
+	}
+	_, err := open(t, options).SetUpPod(&late{Context: ctx}, request)
 	if !errors.Is(err, ErrCancelled) || !errors.Is(err, context.Canceled) {
 		t.Errorf("%#v", err)
 	}

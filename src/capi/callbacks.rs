@@ -31,7 +31,8 @@ const MAX_WORDS: usize = 4096;
 /// CNI_E_PLUGIN from find_plugin and exec_plugin and as CNI_E_IO from the others. Strings that it gets are
 /// NUL-terminated and valid, like reply, until it returns.
 ///
-/// Ownership: the struct is copied by cni_plugin_new and cni_runtime_new; data must stay valid until data_free was called.
+/// Ownership: the struct is copied by cni_plugin_new and cni_runtime_new; data must stay valid until data_free was
+/// called.
 /// NULL: every member but size may be NULL.
 /// Threads: callbacks run on any thread, at the same time on several, and with no lock held. A callback must not throw,
 /// longjmp or end the thread. Calling its own handle says CNI_E_INVALID_ARGUMENT, but it may be freed.

@@ -10,14 +10,14 @@ use crate::result;
 
 /// The configuration files of a directory (libcni's ConfFiles), sorted.
 ///
-/// extensions: a JSON list of the extensions that count, with their dots: [".conflist", ".conf", ".json"]. out: a JSON
-/// list of paths. A missing directory is an empty list.
+/// extensions: a JSON list of the extensions that count, with their dots, such as ".conflist". out: a JSON list of
+/// paths. A missing directory is an empty list.
 ///
 /// Ownership: the strings are borrowed; free *out with cni_string_free.
 /// NULL: dir and extensions must not be NULL; out may be.
 /// Threads: any, also from a callback.
-/// Errors: CNI_E_INVALID_ARGUMENT for extensions that are no list of strings, CNI_E_CONFIG where dir cannot be read, and
-/// those of every call.
+/// Errors: CNI_E_INVALID_ARGUMENT for extensions that are no list of strings, CNI_E_CONFIG where dir cannot be read,
+/// and those of every call.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 #[must_use]
@@ -39,19 +39,19 @@ pub unsafe extern "C" fn cni_confdir_files(
     }
 }
 
-/// Reads the configuration of a network from a directory (libcni's LoadNetworkConf): the first .conflist with this name,
-/// else the first .conf or .json, turned into a list.
+/// Reads the configuration of a network from a directory (libcni's LoadNetworkConf): the first .conflist with this
+/// name, else the first .conf or .json, turned into a list.
 ///
-/// name: the network's. out: {name, cniVersion, disableCheck, disableGC, loadOnlyInlinedPlugins, plugins: [{type, name?,
-/// capabilities, bytes}], bytes, file}, where bytes is the text and plugins has those in files of their own too. It is a
-/// conf for cni_runtime_add and its like, as it is or with other values; bytes at the top is what gets cached, and a
-/// plugin is told what its bytes say.
+/// name: the network's. out: {name, cniVersion, disableCheck, disableGC, loadOnlyInlinedPlugins, plugins: [{type,
+/// name?, capabilities, bytes}], bytes, file}, where bytes is the text and plugins has those in files of their own too.
+/// It is a conf for cni_runtime_add and its like, as it is or with other values; bytes at the top is what gets cached,
+/// and a plugin is told what its bytes say.
 ///
 /// Ownership: the strings are borrowed; free *out with cni_string_free.
 /// NULL: dir and name must not be NULL; out may be.
 /// Threads: any, also from a callback.
-/// Errors: CNI_E_NOT_FOUND where no file has this name, CNI_E_CONFIG where a file before it cannot be read, and those of
-/// every call.
+/// Errors: CNI_E_NOT_FOUND where no file has this name, CNI_E_CONFIG where a file before it cannot be read, and those
+/// of every call.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 #[must_use]
@@ -67,8 +67,8 @@ pub unsafe extern "C" fn cni_confdir_load(dir: *const c_char, name: *const c_cha
     }
 }
 
-/// Reads the text of a configuration (libcni's NetworkConfFromBytes). The text of a single network becomes a list of one
-/// (ConfListFromConf).
+/// Reads the text of a configuration (libcni's NetworkConfFromBytes). The text of a single network becomes a list of
+/// one (ConfListFromConf).
 ///
 /// json: the text. dir: the directory that the text's file is in, or would be: plugins in the files dir/NAME/*.conf are
 /// added to the list, which must have some then (NetworkConfFromFile); NULL is no such files. out: as of

@@ -141,7 +141,8 @@ impl<C: Core> Handle<C> {
 ///
 /// # Safety
 ///
-/// `options` as for [`optional_input`], `callbacks` as for [`Callbacks::read`]; `place` and `error` are NULL or writable.
+/// `options` as for [`optional_input`], `callbacks` as for [`Callbacks::read`]; `place` and `error` are NULL or
+/// writable.
 pub(super) unsafe fn make<H: Opaque>(
     options: *const c_char,
     callbacks: *const cni_callbacks,

@@ -16,7 +16,7 @@ use crate::capi::rc::cni_rc;
 use crate::capi::runtime::cni_runtime;
 use crate::capi::strings::{Answer, clear, input, optional_input};
 use crate::error::{Error, ErrorClass, Result};
-use crate::network::{self, Runtime};
+use crate::network::{self, Request, Runtime};
 use crate::op::Op;
 use crate::pod::{Operation, PluginManager};
 
@@ -125,7 +125,7 @@ pub unsafe extern "C" fn cni_runtime_start(
             let operation = network::Operation::parse(operation?)?;
             let conf = conf?.or((operation == network::Operation::Attachments).then_some(""));
             let conf = conf.ok_or_else(|| Error::invalid("conf: NULL is not allowed"))?;
-            Runtime::start(running, operation, conf, rt?)
+            Runtime::start(running, Request::parse(operation, conf, rt?)?)
         })
     }
 }

@@ -25,8 +25,8 @@ use crate::network::{Operation, Runtime, RuntimeOptions};
 /// is, changed values included. Errors about a single network do not say which plugin of a list failed, as in libcni.
 ///
 /// rt, another one, is libcni's RuntimeConf: {containerID, netns, ifName, args: [[key, value]], capabilityArgs: {},
-/// cacheDir?, callId?, env?: {}, timeoutMs?}. What is absent is empty. cacheDir counts where the option has none, env is
-/// added to the plugins' environment, timeoutMs stands in for the option, and callbacks are told callId.
+/// cacheDir?, callId?, env?: {}, timeoutMs?}. What is absent is empty. cacheDir counts where the option has none, env
+/// is added to the plugins' environment, timeoutMs stands in for the option, and callbacks are told callId.
 ///
 /// Since: 0.1.0
 pub struct cni_runtime {
@@ -57,11 +57,11 @@ impl Opaque for cni_runtime {
 
 /// Makes a runtime. Reads nothing from disk yet.
 ///
-/// options: a JSON object; NULL is {}, all defaults: binDirs ["/opt/cni/bin", "/usr/lib/cni"], cacheDir (none: that of
-/// each call, else /var/lib/cni), timeoutMs 0 (no limit), killGraceMs 2000, rollback false (true: a failed ADD is
-/// followed by DEL of the plugins that were started), rollbackTimeoutMs 60000, durability "full" or "atomic",
-/// maxOutputBytes 4194304, env {} (exactly this environment) and pluginEnv {} (added to it). callbacks: functions of the
-/// host's, of which find_plugin, exec_plugin and log are used; NULL is none. runtime: the new handle, or NULL on
+/// options: a JSON object; NULL is {}, all defaults: binDirs (/opt/cni/bin, /usr/lib/cni), cacheDir (none: that of each
+/// call, else /var/lib/cni), timeoutMs 0 (no limit), killGraceMs 2000, rollback false (true: a failed ADD is followed
+/// by DEL of the plugins that were started), rollbackTimeoutMs 60000, durability "full" or "atomic", maxOutputBytes
+/// 4194304, env (exactly this environment; none: the process's) and pluginEnv {} (added to it). callbacks: functions of
+/// the host's, of which find_plugin, exec_plugin and log are used; NULL is none. runtime: the new handle, or NULL on
 /// failure. error: the error object on failure, else NULL.
 ///
 /// Ownership: options is borrowed, callbacks are copied, and their data is freed by their data_free, on failure too.
@@ -109,8 +109,8 @@ pub unsafe extern "C" fn cni_runtime_free(runtime: *mut cni_runtime) {
 /// NULL: runtime, conf and rt must not be NULL; out may be.
 /// Threads: any; calls for one container do not wait for each other.
 /// Errors: CNI_E_PLUGIN, CNI_E_PLUGIN_NOT_FOUND, CNI_E_RETRY, CNI_E_NOT_READY, CNI_E_CONFIG, CNI_E_UNSUPPORTED,
-/// CNI_E_CACHE, CNI_E_TIMEOUT, CNI_E_CANCELLED and those of every call. What was begun stays, unless the option rollback
-/// says otherwise: call cni_runtime_del.
+/// CNI_E_CACHE, CNI_E_TIMEOUT, CNI_E_CANCELLED and those of every call. What was begun stays, unless the option
+/// rollback says otherwise: call cni_runtime_del.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 #[must_use]
@@ -172,9 +172,9 @@ pub unsafe extern "C" fn cni_runtime_check(
 /// What is cached of a container's attachment (libcni's GetNetworkListCachedResult and GetNetworkListCachedConfig, and
 /// the two for single networks). Runs nothing.
 ///
-/// out: {result, resultError?, config, configError?, rt}: the result in conf's version, the configuration's text, and rt
-/// with the cached args and capabilityArgs. Each is null where it is not cached or cannot be read; then resultError or
-/// configError is the error object.
+/// out: {result, resultError?, config, configError?, rt}: the result in conf's version, the configuration's text, and
+/// rt with the cached args and capabilityArgs. Each is null where it is not cached or cannot be read; then resultError
+/// or configError is the error object.
 ///
 /// Ownership: the strings are borrowed; free *out with cni_string_free.
 /// NULL: runtime, conf and rt must not be NULL; out may be.

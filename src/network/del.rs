@@ -2,7 +2,7 @@
 
 use crate::call::Call;
 use crate::conf::PluginConfig;
-use crate::error::{Error, Result, code};
+use crate::error::{Error, ErrorClass, Result, code};
 use crate::network::run::Command;
 use crate::network::{CniConfig, Network, RuntimeConf};
 use crate::result::CniResult;
@@ -42,10 +42,15 @@ impl CniConfig {
     fn del_plugins(&self, call: &Call, network: Network<'_>, rt: &RuntimeConf, policy: DelPolicy) -> Result<()> {
         let prev_result = if del_takes_prev_result(network)? {
             // An entry that cannot be read or converted does not stop a DEL; without it plugins get no prevResult.
-            self.cached_result(network, rt).unwrap_or_else(|error| {
-                tracing::warn!(target: "cnirt::network", network = network.name, %error, "DEL goes on without the cached result");
-                None
-            })
+            match self.cached_result(network, rt) {
+                Ok(cached) => cached,
+                // Nothing is wrong with the entry: this process is out of descriptors or memory.
+                Err(error) if error.class() == ErrorClass::Io => return Err(error),
+                Err(error) => {
+                    tracing::warn!(target: "cnirt::network", network = network.name, %error, "DEL goes on without the cached result");
+                    None
+                }
+            }
         } else {
             None
         };

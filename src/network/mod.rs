@@ -30,7 +30,7 @@ pub use add::AddFailure;
 pub use cni::Cni;
 pub use del::DelPolicy;
 pub use gc::{GcArgs, GcAttachment};
-pub use runtime::{Operation, Runtime, RuntimeOptions};
+pub use runtime::{Operation, Request, Runtime, RuntimeOptions};
 pub use target::Network;
 pub(crate) use validate::capabilities;
 

@@ -6,7 +6,7 @@ use serde_json::Map;
 
 use crate::call::Call;
 use crate::conf::NetworkConfigList;
-use crate::error::Result;
+use crate::error::{ErrorClass, Result};
 use crate::names::{ContainerId, IfName, NetworkName};
 use crate::netns;
 use crate::network::{Cni, DelPolicy, RuntimeConf};
@@ -60,7 +60,11 @@ impl CniNetworkPlugin {
             container_id: ContainerId::parse(container_id)?,
             if_name: IfName::parse(IF_NAME)?,
         };
-        Ok(!matches!(self.cni.cache(&RuntimeConf::default()).get(&key), Cached::Missing))
+        match self.cni.cache(&RuntimeConf::default()).get(&key) {
+            Cached::Missing => Ok(false),
+            Cached::Unreadable(error) if error.class() == ErrorClass::Io => Err(error),
+            _ => Ok(true),
+        }
     }
 }
 

@@ -203,7 +203,7 @@ impl PodRequest {
             namespace: object.or_default("namespace")?,
             name: object.or_default("name")?,
             uid: object.or_default("uid")?,
-            netns: object.optional::<String>("netns")?.filter(|path| !path.is_empty()),
+            netns: read_netns(object)?,
             if_name: read_if_name(object)?,
             annotations: object.or_default("annotations")?,
             port_mappings: object.optional_objects("portMappings", read_port_mapping)?.map(usable_port_mappings),
@@ -263,6 +263,13 @@ fn read_bandwidth(object: &mut Object) -> Result<Bandwidth> {
         egress_rate: object.or_default("egressRate")?,
         egress_burst: object.or_default("egressBurst")?,
     })
+}
+
+fn read_netns(object: &mut Object) -> Result<Option<String>> {
+    match object.optional::<String>("netns")? {
+        Some(path) if path.contains('\0') => Err(object.refused("netns", "there is a NUL in it")),
+        path => Ok(path.filter(|path| !path.is_empty())),
+    }
 }
 
 fn read_if_name(object: &mut Object) -> Result<Option<IfName>> {

@@ -16,6 +16,7 @@ use crate::pod::runtime_conf::PodFacts;
 use crate::pod::{IpPreference, NetworkChoice, NetworkName, NetworkRequest, NetworkResult, PodRequest, PodResult};
 use crate::result::CniResult;
 use crate::store::{Cached, Key};
+use crate::version::SpecVersion;
 
 /// One attachment that a set-up will make.
 struct Attachment {
@@ -117,6 +118,9 @@ impl CniNetworkPlugin {
             NetworkChoice::Config(list) => list.as_ref().clone(),
         };
         crate::names::NetworkName::parse(&list.name)?;
+        // ADD alone would not look at it, and no DEL could ever be sent.
+        SpecVersion::parse(&list.cni_version)
+            .map_err(|error| error.context("cniVersion").with_network(&list.name, "", ""))?;
         if network.args.is_empty() { Ok(list) } else { list.with_args(&network.args) }
     }
 
@@ -129,8 +133,10 @@ impl CniNetworkPlugin {
             if_name: if_name.clone(),
         };
         let cached = self.cni.cache(rt).get(&key);
-        if !taken.contains(if_name) && matches!(cached, Cached::Missing) {
-            return Ok(());
+        match cached {
+            Cached::Missing if !taken.contains(if_name) => return Ok(()),
+            Cached::Unreadable(error) if error.class() == ErrorClass::Io => return Err(error),
+            _ => {}
         }
         let words = format!("pod {} is attached already on interface {if_name}", rt.container_id);
         let error = Error::new(ErrorClass::Exists, words).with_hint("tear the pod down first");

@@ -139,7 +139,7 @@ impl Cache {
     pub fn remove(&self, key: &Key) -> Result<()> {
         let Some(results) = self.results()? else { return Ok(()) };
         let name = key.file_name();
-        if let Ok(Some((_, Content::Entry(stored)))) = read(&results, &name)
+        if let Some((_, Content::Entry(stored))) = read_leniently(&results, &name)?
             && is_anothers(&stored, key)
         {
             return Ok(());
@@ -149,7 +149,8 @@ impl Cache {
     }
 
     /// libcni's `GetCachedAttachments`: every readable entry, of one container or of all, sorted by file name. The keys
-    /// are those inside the files. A missing directory is an empty list, an unreadable one `E_CACHE`.
+    /// are those inside the files. A missing directory is an empty list, an unreadable one `E_CACHE`. Where this process
+    /// can read nothing (descriptors, memory), `E_IO`.
     pub fn attachments(&self, container_id: Option<&ContainerId>) -> Result<Vec<CacheEntry>> {
         let Some(results) = self.results()? else { return Ok(Vec::new()) };
         let mut attachments = Vec::new();
@@ -166,6 +167,8 @@ impl Cache {
                 },
                 // Gone since, or a bare result, which does not say whose it is.
                 Ok(None | Some((_, Content::Legacy))) => {}
+                // Skipped, it would be forgotten although nothing is wrong with it.
+                Err(error) if error.class() == ErrorClass::Io => return Err(error),
                 Err(error) => tracing::warn!(file = path(), %error, "skipped an unreadable cache entry"),
             }
         }
@@ -202,6 +205,14 @@ fn read(results: &Dir, name: &OsStr) -> Result<Option<(Vec<u8>, Content)>> {
     Ok(Some((bytes, content)))
 }
 
+/// [`read`], with a file that is broken taken for none. That this process can read nothing just now is still an error.
+fn read_leniently(results: &Dir, name: &OsStr) -> Result<Option<(Vec<u8>, Content)>> {
+    match read(results, name) {
+        Err(error) if error.class() == ErrorClass::Io => Err(error),
+        read => Ok(read.unwrap_or_default()),
+    }
+}
+
 /// Whether an entry under the file name of `key` belongs to another attachment, whose file name is the same. An entry
 /// that was copied there by hand does not.
 fn is_anothers(stored: &Stored, key: &Key) -> bool {
@@ -216,7 +227,7 @@ fn refuse_taken(results: &Dir, key: &Key, name: &OsStr) -> Result<()> {
     if results.has_directory(name)? {
         return refused("is a directory".to_owned());
     }
-    if let Ok(Some((_, Content::Entry(stored)))) = read(results, name)
+    if let Some((_, Content::Entry(stored))) = read_leniently(results, name)?
         && is_anothers(&stored, key)
         && let Some(Key { network, container_id, if_name }) = stored.key()
     {

@@ -135,7 +135,7 @@ impl ProcessExec {
     ) -> Result<Ended, Refusal> {
         // Before anything is started: without it a call could not be cancelled.
         call.cancel.fd()?;
-        let (host_ends, plugin_ends) = run::pipes()?;
+        let (host_ends, plugin_ends) = run::stdio(stdin)?;
         let request = Request { path: c_path, env, lock: call.lock.as_ref() };
         let mut child: Box<dyn Child> = match way {
             Way::Nanny(table) => Box::new(Nanny::start(table, &request, plugin_ends)?),
@@ -146,7 +146,7 @@ impl ProcessExec {
             }
         };
         let limits = Limits { call, kill_grace: self.kill_grace, max_output: self.max_output };
-        let run = Run::new(limits, host_ends, stdin, Stderr::new(path, self.max_output));
+        let run = Run::new(limits, host_ends, Stderr::new(path, self.max_output));
         Ok(run.attend(&mut *child)?)
     }
 

@@ -1,4 +1,4 @@
-//! One run of a plugin, whichever engine started it: feeds it, reads it, watches the clock and the cancel token.
+//! One run of a plugin, whichever engine started it: reads it, watches the clock and the cancel token.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -6,6 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::MemfdFlags;
+use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::child::Failure;
@@ -69,32 +71,58 @@ pub(super) trait Child {
 
 /// The host's ends of the plugin's pipes, which do not block.
 pub(super) struct HostEnds {
-    stdin: Option<OwnedFd>,
     stdout: Option<OwnedFd>,
     stderr: Option<OwnedFd>,
 }
 
-/// The plugin's ends.
+/// What becomes the plugin's 0, 1 and 2.
 pub(super) struct PluginEnds {
     pub(super) stdin: OwnedFd,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
 }
 
-/// The three pipes. Pipes, not sockets: a plugin may open /dev/stdin.
-pub(super) fn pipes() -> Result<(HostEnds, PluginEnds)> {
-    let failed =
-        |call: &str, error: io::Error| Error::os(ErrorClass::Io, format_args!("cannot start a plugin: {call}"), &error);
+/// The pipes, and standard input. Pipes, not sockets: a plugin may open /dev/stderr.
+pub(super) fn stdio(input: &[u8]) -> Result<(HostEnds, PluginEnds)> {
     let pipe = || {
-        let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed("pipe2", error.into()))?;
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| cannot_start("pipe2", error))?;
         Ok::<_, Error>((high(read)?, high(write)?))
     };
-    let ((stdin, ours_in), (ours_out, stdout), (ours_err, stderr)) = (pipe()?, pipe()?, pipe()?);
-    for end in [&ours_in, &ours_out, &ours_err] {
-        rustix::io::ioctl_fionbio(end, true).map_err(|error| failed("ioctl", error.into()))?;
+    let (stdin, (ours_out, stdout), (ours_err, stderr)) = (stdin(input)?, pipe()?, pipe()?);
+    for end in [&ours_out, &ours_err] {
+        rustix::io::ioctl_fionbio(end, true).map_err(|error| cannot_start("ioctl", error))?;
     }
-    let host = HostEnds { stdin: Some(ours_in), stdout: Some(ours_out), stderr: Some(ours_err) };
-    Ok((host, PluginEnds { stdin, stdout, stderr }))
+    Ok((HostEnds { stdout: Some(ours_out), stderr: Some(ours_err) }, PluginEnds { stdin, stdout, stderr }))
+}
+
+/// A file in memory with all of the input. Not a pipe: a child that the host forks meanwhile has a copy of the writing
+/// end, and as long as that child lives the plugin would wait for more. It also needs no writing while the plugin runs,
+/// which could raise SIGPIPE.
+fn stdin(mut input: &[u8]) -> Result<OwnedFd> {
+    let make = |flags| rustix::fs::memfd_create("cni-stdin", flags | MemfdFlags::CLOEXEC);
+    // Before Linux 6.3 the flag is unknown; after it a system may insist on it.
+    let file = match make(MemfdFlags::NOEXEC_SEAL) {
+        Err(Errno::INVAL) => make(MemfdFlags::empty()),
+        done => done,
+    };
+    let file = high(file.map_err(|error| cannot_start("memfd_create", error))?)?;
+    let mut offset = 0;
+    while !input.is_empty() {
+        // At an offset, so that the plugin begins at the start.
+        match rustix::io::pwrite(&file, input, offset) {
+            Ok(written) => {
+                input = input.get(written..).unwrap_or_default();
+                offset += written as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(cannot_start("pwrite", error)),
+        }
+    }
+    Ok(file)
+}
+
+fn cannot_start(call: &str, errno: Errno) -> Error {
+    Error::os(ErrorClass::Io, format_args!("cannot start a plugin: {call}"), &errno.into())
 }
 
 /// Moves a descriptor above 2: a host with those closed must not print into a plugin's standard input.
@@ -113,7 +141,7 @@ pub(super) fn wait_readable(fd: BorrowedFd<'_>, limit: Duration) -> bool {
         let left = timespec(end.saturating_duration_since(Instant::now()));
         match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&left)) {
             Ok(ready) => return ready > 0,
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             Err(_) => return false,
         }
     }
@@ -151,7 +179,6 @@ pub(super) struct Limits<'a> {
 /// A run in progress.
 pub(super) struct Run<'a> {
     limits: Limits<'a>,
-    input: &'a [u8],
     ends: HostEnds,
     stderr: Stderr<'a>,
     stdout: Vec<u8>,
@@ -165,7 +192,6 @@ pub(super) struct Run<'a> {
 /// What a poll entry stands for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Source {
-    Stdin,
     Stdout,
     Stderr,
     Child,
@@ -173,18 +199,8 @@ enum Source {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(limits: Limits<'a>, ends: HostEnds, input: &'a [u8], stderr: Stderr<'a>) -> Self {
-        Self {
-            limits,
-            input,
-            ends,
-            stderr,
-            stdout: Vec::new(),
-            stop: None,
-            stop_at: None,
-            listen_until: None,
-            status: None,
-        }
+    pub(super) fn new(limits: Limits<'a>, ends: HostEnds, stderr: Stderr<'a>) -> Self {
+        Self { limits, ends, stderr, stdout: Vec::new(), stop: None, stop_at: None, listen_until: None, status: None }
     }
 
     /// Stays with the plugin to its end, or to where it has to be killed. Answers standard output and the end of
@@ -205,7 +221,6 @@ impl<'a> Run<'a> {
             }
             for source in self.sleep(child, cancel)? {
                 match source {
-                    Source::Stdin => self.feed(),
                     Source::Stdout => self.read_stdout(),
                     Source::Stderr => self.read_stderr(),
                     Source::Cancel => {}
@@ -229,8 +244,6 @@ impl<'a> Run<'a> {
 
     fn exited(&mut self, status: Status) {
         self.status = Some(status);
-        // Who still holds it does not get what was meant for the plugin.
-        self.ends.stdin = None;
         let now = Instant::now();
         self.listen_until = Some(now + LINGER_IN_ALL);
         self.stop_at = Some(now + LINGER);
@@ -272,7 +285,6 @@ impl<'a> Run<'a> {
         // The plugin's news last: its output before its end.
         for (source, fd, flags) in [
             (Source::Cancel, (self.stop.is_none() && self.status.is_none()).then_some(cancel), PollFlags::IN),
-            (Source::Stdin, self.ends.stdin.as_ref().map(AsFd::as_fd), PollFlags::OUT),
             (Source::Stdout, self.ends.stdout.as_ref().map(AsFd::as_fd), PollFlags::IN),
             (Source::Stderr, self.ends.stderr.as_ref().map(AsFd::as_fd), PollFlags::IN),
             (Source::Child, self.status.is_none().then_some(first), PollFlags::IN),
@@ -286,7 +298,7 @@ impl<'a> Run<'a> {
         let limit = self.next_limit().map(|at| timespec(at.saturating_duration_since(Instant::now())));
         match poll(&mut fds, limit.as_ref()) {
             Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => return Ok(Vec::new()),
+            Err(Errno::INTR) => return Ok(Vec::new()),
             Err(error) => return Err(Error::os(ErrorClass::Io, "cannot wait for a plugin: poll", &error.into())),
         }
         let ready = sources.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
@@ -298,19 +310,6 @@ impl<'a> Run<'a> {
     fn next_limit(&self) -> Option<Instant> {
         let deadline = self.limits.call.deadline.filter(|_| self.stop.is_none() && self.status.is_none());
         [deadline, self.stop_at, self.listen_until].into_iter().flatten().min()
-    }
-
-    fn feed(&mut self) {
-        let Some(stdin) = &self.ends.stdin else { return };
-        match write_quietly(stdin, self.input) {
-            Ok(written) => self.input = self.input.get(written..).unwrap_or_default(),
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return,
-            // EPIPE: a plugin need not read all of it.
-            Err(_) => self.input = &[],
-        }
-        if self.input.is_empty() {
-            self.ends.stdin = None;
-        }
     }
 
     fn read_stdout(&mut self) {
@@ -349,35 +348,8 @@ fn read(end: &mut Option<OwnedFd>) -> Vec<u8> {
             chunk.truncate(length);
             return chunk;
         }
-        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+        Err(Errno::AGAIN | Errno::INTR) => {}
         Err(_) => *end = None,
     }
     Vec::new()
-}
-
-/// Writes to a pipe without the host getting a SIGPIPE: blocked meanwhile, and taken back if the write raised one.
-///
-/// Not by setting the disposition, which belongs to the whole process.
-fn write_quietly(pipe: &OwnedFd, bytes: &[u8]) -> rustix::io::Result<usize> {
-    // SAFETY: sigset_t is plain data, which sigemptyset fills.
-    let (mut sigpipe, mut before, mut pending): (libc::sigset_t, libc::sigset_t, libc::sigset_t) =
-        unsafe { std::mem::zeroed() };
-    // SAFETY: all pointers are to live signal sets; only this thread's mask changes.
-    let was_pending = unsafe {
-        libc::sigemptyset(&raw mut sigpipe);
-        libc::sigaddset(&raw mut sigpipe, libc::SIGPIPE);
-        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const sigpipe, &raw mut before);
-        libc::sigpending(&raw mut pending);
-        libc::sigismember(&raw const pending, libc::SIGPIPE) == 1
-    };
-    let written = rustix::io::write(pipe, bytes);
-    let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: as above. A SIGPIPE that was there before is the host's, and stays.
-    unsafe {
-        if written == Err(rustix::io::Errno::PIPE) && !was_pending {
-            libc::sigtimedwait(&raw const sigpipe, std::ptr::null_mut(), &raw const at_once);
-        }
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut());
-    }
-    written
 }

@@ -6,18 +6,16 @@ mod answer;
 mod options;
 mod request;
 mod running;
-mod task;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use self::request::CallOptions;
+use self::request::{Attachment, Subject};
 use self::running::Running;
-use self::task::Task;
 use crate::call::Call;
 use crate::conf::NetworkConf;
 use crate::error::{Error, Result};
@@ -28,6 +26,7 @@ use crate::op::{Op, Pool};
 use crate::result::CniResult;
 
 pub use options::RuntimeOptions;
+pub use request::Request;
 
 /// What a [`Runtime`] can do; the names are those of the C functions without `cni_runtime_`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +65,7 @@ impl Operation {
         (Self::Attachments, "attachments"),
     ];
 
-    /// The operation of this name ("add", "plugin_version"); none is `CNI_E_INVALID_ARGUMENT`.
+    /// The operation of this name (`add`, `plugin_version`); none is `CNI_E_INVALID_ARGUMENT`.
     pub fn parse(name: &str) -> Result<Self> {
         let found = Self::NAMES.iter().find(|(_, known)| *known == name).map(|(operation, _)| *operation);
         found.ok_or_else(|| {
@@ -106,40 +105,57 @@ impl Runtime {
         Ok(Self { cni, timeout: options.timeout, running: Running::default(), pool: Pool::new(options.op_threads) })
     }
 
-    /// Does one operation.
-    ///
-    /// `conf` and `rt` are JSON as the C functions take it. Add, del, check and cached need `rt`; for gc it is the
-    /// arguments; for the others it may hold `callId`, `env` and `timeoutMs`. `call` is the call around it: its
-    /// cancellation, deadline, environment and name hold too.
+    /// Does one operation: [`Request::parse`], [`call`](Self::call) and [`perform`](Self::perform) in one.
     ///
     /// # Errors
-    /// `CNI_E_INVALID_ARGUMENT` and `CNI_E_CONFIG` for what cannot be read, then whatever the operation says.
-    pub fn run(&self, call: &Call, operation: Operation, conf: &str, rt: Option<&str>) -> Result<Value> {
-        let (task, options) = Task::read(operation, conf, rt)?;
-        let call = self.call(call, options);
-        let _registered = self.running.register(&call);
-        task.run(self, &call)
+    /// What the request cannot be, then whatever the operation says.
+    pub fn run(&self, outer: &Call, operation: Operation, conf: &str, rt: Option<&str>) -> Result<Value> {
+        let request = Request::parse(operation, conf, rt)?;
+        self.perform(&self.call(outer, &request), &request)
     }
 
-    /// Starts an operation in the background, with what [`run`](Self::run) is told, which is read at once. `owner` is kept
-    /// until it has ended. Nothing waits for anything but a thread.
+    /// The call for a request, whose time begins now. The cancellation, deadline, environment and name of `outer` hold
+    /// too.
+    pub fn call(&self, outer: &Call, request: &Request) -> Call {
+        request.call(outer, self.timeout)
+    }
+
+    /// Does what was asked for, with a call that was made for it; answers JSON.
+    pub fn perform(&self, call: &Call, request: &Request) -> Result<Value> {
+        let _registered = self.running.register(call);
+        let nothing = |()| json!({});
+        match &request.subject {
+            Subject::Add(Attachment { conf, rt }) => {
+                self.cni.add(call, conf.into(), rt).map(|result| result.to_value())
+            }
+            Subject::Del(Attachment { conf, rt }) => self.cni.del_as_libcni(call, conf.into(), rt).map(nothing),
+            Subject::Check(Attachment { conf, rt }) => self.cni.check(call, conf.into(), rt).map(nothing),
+            Subject::Cached(Attachment { conf, rt }) => Ok(self.cached(conf, rt)),
+            Subject::Gc { conf, args } => self.cni.gc(call, conf.into(), args.as_ref()).map(nothing),
+            Subject::Status(conf) => self.cni.status(call, conf.into()).map(nothing),
+            Subject::Validate(conf) => {
+                self.cni.validate(call, conf.into()).map(|capabilities| json!({"capabilities": capabilities}))
+            }
+            Subject::PluginVersion { plugin_type } => {
+                self.cni.get_version_info(call, plugin_type).map(|info| answer::plugin_info(&info))
+            }
+            Subject::Attachments { container_id } => self.attachments(container_id).map(Value::from),
+        }
+    }
+
+    /// Starts an operation in the background. Its time begins now; it waits for a thread and for nothing else. `owner` is
+    /// kept until it has ended.
     ///
     /// # Errors
-    /// Those of what cannot be read, and `CNI_E_IO` where no thread can be started; the rest is [`Op::finish`]'s to say.
-    pub fn start(
-        owner: impl AsRef<Self> + Send + 'static,
-        operation: Operation,
-        conf: &str,
-        rt: Option<&str>,
-    ) -> Result<Op> {
+    /// `CNI_E_IO` where no thread can be started; what the operation says is [`Op::finish`]'s to tell.
+    pub fn start(owner: impl AsRef<Self> + Send + 'static, request: Request) -> Result<Op> {
         let runtime = owner.as_ref();
-        let (task, options) = Task::read(operation, conf, rt)?;
-        let call = runtime.call(&Call::default(), options);
+        let call = runtime.call(&Call::default(), &request);
         let (running, entry) = (runtime.running.clone(), runtime.pool.entry());
         let registered = running.register(&call);
         let number = registered.number;
         let op = entry.call(call, move |call, verdict| {
-            let answer = verdict.and_then(|()| task.run(owner.as_ref(), call)).map(|value| value.to_string());
+            let answer = verdict.and_then(|()| owner.as_ref().perform(call, &request)).map(|value| value.to_string());
             // The owner last: what it owns may end with it.
             drop(registered);
             drop(owner);
@@ -153,15 +169,6 @@ impl Runtime {
     /// Cancels every call, running or waiting for a thread.
     pub fn cancel_all(&self) {
         self.running.cancel_all();
-    }
-
-    /// A call within another, with limits of its own.
-    fn call(&self, outer: &Call, options: CallOptions) -> Call {
-        let limit = options.timeout.unwrap_or(self.timeout);
-        let mut call = if limit.is_zero() { outer.clone() } else { outer.limited(limit) };
-        call.id = options.call_id.or(call.id);
-        call.env.extend(options.env);
-        call
     }
 
     fn cached(&self, conf: &NetworkConf, rt: &RuntimeConf) -> Value {

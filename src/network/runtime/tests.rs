@@ -185,7 +185,7 @@ fn options_are_read_and_those_of_pods_are_unknown() {
 fn in_the_background_an_operation_answers_alike_and_is_read_at_once() {
     let (node, runtime) = runtime();
     let runtime = Arc::new(runtime);
-    let start = |operation, conf, rt| Runtime::start(Arc::clone(&runtime), operation, conf, rt);
+    let start = |operation, conf, rt| Runtime::start(Arc::clone(&runtime), Request::parse(operation, conf, rt)?);
     let said = start(Operation::Add, CONF, Some(RT)).unwrap().finish().unwrap();
     assert_eq!(
         serde_json::from_str::<Value>(&said).unwrap(),
@@ -215,7 +215,8 @@ fn an_end_reaches_what_waits_for_a_thread() {
     let held = held.unwrap();
     held.job().queue().unwrap();
     has_begun.recv().unwrap();
-    let waiting = Runtime::start(Arc::clone(&runtime), Operation::Attachments, "", None).unwrap();
+    let waiting =
+        Runtime::start(Arc::clone(&runtime), Request::parse(Operation::Attachments, "", None).unwrap()).unwrap();
     runtime.cancel_all();
     assert_eq!(waiting.finish().unwrap_err().class(), ErrorClass::Cancelled);
     assert!(runtime.running.is_empty());

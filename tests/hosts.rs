@@ -1,0 +1,146 @@
+//! Hosts that are odd in one way each, with real plugins: the library works in them, and they do not notice.
+//!
+//! Each is the C program `hosts/host.c` in network and mount namespaces of its own.
+#![cfg(feature = "capi")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "capi/mod.rs"]
+mod common;
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// The most that one host may take: some ten times of what it takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The program, compiled by the first test that needs it.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hosts");
+        let _ = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir(&directory).unwrap();
+        common::compile("../hosts/host.c", &directory)
+    })
+}
+
+struct Host {
+    process: Child,
+    directory: tempfile::TempDir,
+}
+
+impl Host {
+    fn start(kind: &str, spawn: Option<&str>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new("unshare");
+        if !rustix::process::geteuid().is_root() {
+            command.args(["--user", "--map-root-user"]);
+        }
+        command.args(["--net", "--mount", "timeout", "--foreground", "--signal=KILL"]);
+        command.arg(PATIENCE.as_secs().to_string()).arg(program()).arg(kind).arg(directory.path());
+        // Also in the nannies, which have the host's memory.
+        command.env("CNIRT_TEST_MARKER", directory.path()).env_remove("CNIRT_SPAWN");
+        if let Some(way) = spawn {
+            command.env("CNIRT_SPAWN", way);
+        }
+        let process = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self { process, directory }
+    }
+
+    /// It must end well, and silently.
+    fn ends_well(self) {
+        let output = self.process.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success() && said.is_empty(), "{}\n{said}", output.status);
+        assert_eq!(marked(self.directory.path()), Vec::<String>::new());
+    }
+}
+
+fn host(kind: &str) {
+    Host::start(kind, None).ends_well();
+}
+
+/// The processes that have the host's marker in their environment: itself, its nannies, its plugins, their children.
+fn marked(directory: &Path) -> Vec<String> {
+    let marker = format!("CNIRT_TEST_MARKER={}", directory.display());
+    let processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+    processes
+        .filter(|process| {
+            let environ = std::fs::read(process.join("environ")).unwrap_or_default();
+            environ.split(|byte| *byte == 0).any(|variable| variable == marker.as_bytes())
+        })
+        .map(|process| {
+            let line = std::fs::read(process.join("cmdline")).unwrap_or_default();
+            format!("{} {}", process.display(), String::from_utf8_lossy(&line).replace('\0', " "))
+        })
+        .collect()
+}
+
+/// Waits until nothing with the host's marker runs any more.
+fn nothing_is_left(directory: &Path) {
+    let end = Instant::now() + Duration::from_secs(5);
+    loop {
+        let left = marked(directory);
+        if left.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < end, "still there: {left:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+macro_rules! hosts {
+    ($($kind:ident $test:ident;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                host(stringify!($kind));
+            }
+        )*
+    };
+}
+
+hosts! {
+    plain a_host_without_oddities_stays_as_it_was;
+    waits a_host_that_waits_for_any_child_finds_none;
+    steals a_host_that_waits_for_clones_too_may_take_what_it_finds;
+    ignores a_host_may_ignore_sigchld;
+    no_zombies a_host_may_have_sa_nocldwait;
+    no_stdio a_host_may_have_its_first_descriptors_closed;
+    many_descriptors a_host_may_have_10_000_descriptors;
+    large a_host_may_have_2_gib_of_memory;
+    umask a_host_may_have_any_umask;
+    no_cwd a_host_may_have_lost_its_directory;
+    sigpipe a_host_gets_no_sigpipe_and_keeps_its_own;
+    interrupted a_host_whose_group_is_signalled_finishes_its_set_up;
+    forking a_host_may_fork_at_any_moment;
+    few_descriptors a_host_without_descriptors_is_told_so;
+    crowd sixteen_threads_get_sixteen_addresses;
+}
+
+#[test]
+fn a_host_that_ends_in_a_set_up_leaves_no_process() {
+    for (end, exit, signal) in [
+        ("exits", Some(0), None),
+        ("killed", None, Some(9)),
+        ("crashes", None, Some(11)),
+        ("terminated", None, Some(15)),
+    ] {
+        let mut host = Host::start(end, None);
+        // `timeout` ends as its program has.
+        let status = host.process.wait().unwrap();
+        assert_eq!((status.code(), status.signal()), (exit, signal), "{end}");
+        nothing_is_left(host.directory.path());
+    }
+}
+
+#[test]
+fn the_plain_way_of_starting_plugins_keeps_most_promises() {
+    // The host may hear of a plugin and find it among its children; that is not checked then, all the rest is.
+    for kind in ["plain", "steals", "ignores", "no_zombies", "no_stdio", "interrupted", "few_descriptors", "sigpipe"] {
+        Host::start(kind, Some("direct")).ends_well();
+    }
+}
