@@ -29,6 +29,8 @@ TYPES = {
     "cni_op **": POINTER(POINTER(_ffi.cni_op)),
     "cni_callbacks *": POINTER(_ffi.cni_callbacks),
     "cni_reply *": POINTER(_ffi.cni_reply),
+    "cni_runtime *": POINTER(_ffi.cni_runtime),
+    "cni_runtime **": POINTER(POINTER(_ffi.cni_runtime)),
 }
 
 

@@ -25,6 +25,12 @@ class cni_reply(ctypes.Structure):
     """Opaque."""
 
 
+class cni_runtime(ctypes.Structure):
+    """Opaque."""
+
+
+RuntimePointer = POINTER(cni_runtime)
+
 DATA_FREE = CFUNCTYPE(None, c_void_p)
 ASK = CFUNCTYPE(c_int32, c_void_p, c_char_p, POINTER(cni_reply))
 LOG = CFUNCTYPE(None, c_void_p, c_int32, c_char_p, c_char_p, c_char_p)
@@ -66,6 +72,7 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "cni_plugin_event": (c_int32, [PluginPointer, c_char_p, c_char_p, _out]),
     "cni_plugin_cancel": (c_int32, [PluginPointer, c_char_p]),
     "cni_plugin_start": (c_int32, [PluginPointer, c_char_p, c_char_p, POINTER(OpPointer), _out]),
+    "cni_runtime_start": (c_int32, [RuntimePointer, c_char_p, c_char_p, c_char_p, POINTER(OpPointer), _out]),
     "cni_op_fd": (c_int, [OpPointer]),
     "cni_op_wait": (c_int32, [OpPointer, c_int64]),
     "cni_op_cancel": (c_int32, [OpPointer]),
@@ -75,6 +82,21 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "cni_check_pod": (c_int32, [PluginPointer, c_char_p, _out]),
     "cni_pod_status": (c_int32, [PluginPointer, c_char_p, _out]),
     "cni_list_pods": (c_int32, [PluginPointer, _out]),
+    "cni_runtime_new": (c_int32, [c_char_p, POINTER(cni_callbacks), POINTER(RuntimePointer), _out]),
+    "cni_runtime_free": (None, [RuntimePointer]),
+    "cni_runtime_add": (c_int32, [RuntimePointer, c_char_p, c_char_p, _out]),
+    "cni_runtime_del": (c_int32, [RuntimePointer, c_char_p, c_char_p, _out]),
+    "cni_runtime_check": (c_int32, [RuntimePointer, c_char_p, c_char_p, _out]),
+    "cni_runtime_cached": (c_int32, [RuntimePointer, c_char_p, c_char_p, _out]),
+    "cni_runtime_gc": (c_int32, [RuntimePointer, c_char_p, c_char_p, _out]),
+    "cni_runtime_status": (c_int32, [RuntimePointer, c_char_p, _out]),
+    "cni_runtime_validate": (c_int32, [RuntimePointer, c_char_p, _out]),
+    "cni_runtime_plugin_version": (c_int32, [RuntimePointer, c_char_p, _out]),
+    "cni_runtime_attachments": (c_int32, [RuntimePointer, c_char_p, _out]),
+    "cni_confdir_files": (c_int32, [c_char_p, c_char_p, _out]),
+    "cni_confdir_load": (c_int32, [c_char_p, c_char_p, _out]),
+    "cni_conf_parse": (c_int32, [c_char_p, c_char_p, _out]),
+    "cni_result_convert": (c_int32, [c_char_p, c_char_p, _out]),
     "cni_json_get": (c_int32, [c_char_p, c_char_p, _out]),
     "cni_json_set": (c_int32, [c_char_p, c_char_p, c_char_p, _out]),
     "cni_json_set_string": (c_int32, [c_char_p, c_char_p, c_char_p, _out]),
