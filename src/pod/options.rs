@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -109,12 +109,15 @@ impl PluginOptions {
             Some(name) => IfName::parse(name).map_err(|error| object.refused("ifName", error))?,
             None => default.if_name,
         };
-        let engine = default_engine().with(object)?;
+        let engine = Self::from(default_engine().with(object)?);
+        let conf_dir = object.optional("confDir")?.unwrap_or(default.conf_dir);
+        let plugin = object.choice("plugin", &[("cni", PluginKind::Cni), ("noop", PluginKind::Noop)])?;
+        let bin_dirs = engine.bin_dirs.iter().map(|dir| absolute(object, "binDirs", dir));
         Ok(Self {
-            plugin: object
-                .choice("plugin", &[("cni", PluginKind::Cni), ("noop", PluginKind::Noop)])?
-                .unwrap_or(default.plugin),
-            conf_dir: object.optional("confDir")?.unwrap_or(default.conf_dir),
+            plugin: plugin.unwrap_or(default.plugin),
+            conf_dir: absolute(object, "confDir", &conf_dir)?,
+            bin_dirs: bin_dirs.collect::<Result<_>>()?,
+            cache_dir: absolute(object, "cacheDir", &engine.cache_dir)?,
             default_network: object.optional("defaultNetwork")?,
             pod_cidr,
             if_name,
@@ -127,7 +130,7 @@ impl PluginOptions {
                     &[("cni", IpPreference::Cni), ("ipv4", IpPreference::Ipv4), ("ipv6", IpPreference::Ipv6)],
                 )?
                 .unwrap_or(default.ip_preference),
-            ..Self::from(engine)
+            ..engine
         })
     }
 }
@@ -171,6 +174,11 @@ pub(super) fn check_pod_cidr(cidr: &str) -> Result<()> {
         one.parse::<IpNet>().map_err(|_| Error::invalid(format!("{one:?} is not a CIDR")))?;
     }
     Ok(())
+}
+
+/// A directory as an absolute path, so that a host that changes its own does not lose it.
+fn absolute(object: &Object, key: &str, path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|error| object.refused(key, format!("{}: {error}", path.display())))
 }
 
 fn builtin(object: &mut Object) -> Result<Option<Builtin>> {
@@ -237,6 +245,14 @@ mod tests {
     }
 
     #[test]
+    fn directories_do_not_follow_the_host() {
+        let options = PluginOptions::from_json(r#"{"confDir":"c","binDirs":["b/../b"],"cacheDir":"./k"}"#).unwrap();
+        let here = std::env::current_dir().unwrap();
+        assert_eq!((options.conf_dir, options.cache_dir), (here.join("c"), here.join("k")));
+        assert_eq!(options.bin_dirs, [here.join("b/../b")]);
+    }
+
+    #[test]
     fn bad_options_name_their_key() {
         for (text, words) in [
             (r#"{"plugin":"x"}"#, "plugin options, key \"plugin\": \"x\" is none of cni, noop"),
@@ -246,6 +262,7 @@ mod tests {
                 "plugin options, key \"ifName\": interface name contains / or : or whitespace characters",
             ),
             (r#"{"builtin":["bridge"]}"#, "plugin options, key \"builtin\": there is no built-in plugin \"bridge\""),
+            (r#"{"confDir":""}"#, "plugin options, key \"confDir\": : cannot make an empty path absolute"),
             (r#"{"builtin":"all"}"#, "plugin options, key \"builtin\": expected a list of plugin types, or \"auto\""),
             (
                 r#"{"opThreads":0}"#,
