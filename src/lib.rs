@@ -20,7 +20,7 @@
 //! | [`result`] | results of every specification version, and conversion |
 //! | [`netns`] | network namespaces, and netlink inside one |
 //! | [`call`] | limits of one call: deadline, cancellation, environment |
-//! | [`names`], [`version`], [`error`], `json` | the floor |
+//! | [`names`], [`version`], [`error`], `json`, `thread` | the floor |
 //!
 //! # Where the reference's parts live
 //!
@@ -72,6 +72,7 @@ pub mod network;
 pub mod pod;
 pub mod result;
 pub mod store;
+mod thread;
 pub mod version;
 
 pub use error::{Error, ErrorClass, Result};
