@@ -148,8 +148,12 @@ impl Shared {
 
     fn start_thread(self: &Arc<Self>, state: &mut State) -> std::io::Result<()> {
         let shared = Arc::clone(self);
-        let _blocked = SignalsBlocked::all();
-        let thread = Builder::new().name("cnirt-op".into()).stack_size(self.stack).spawn(move || shared.work())?;
+        let blocked = SignalsBlocked::all();
+        let host_mask = blocked.host_mask();
+        let thread = Builder::new().name("cnirt-op".into()).stack_size(self.stack).spawn(move || {
+            host_mask.keep();
+            shared.work();
+        })?;
         state.threads.push(thread);
         Ok(())
     }

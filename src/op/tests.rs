@@ -220,3 +220,18 @@ fn the_last_to_need_a_pool_may_be_one_of_its_threads() {
     mine.send(pool).unwrap();
     assert_eq!(op.unwrap().finish().unwrap(), "alone");
 }
+
+#[test]
+fn a_callback_on_a_pools_thread_finds_the_signals_of_who_started_it() {
+    let blocked = || {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        status.lines().find(|line| line.starts_with("SigBlk")).unwrap().to_owned()
+    };
+    let op = start(&pool(1), Call::default(), move |_, _| {
+        let ours = blocked();
+        let _host = crate::thread::HostSignals::restored();
+        Ok(format!("{ours} {}", blocked()))
+    });
+    let masks = op.unwrap().finish().unwrap();
+    assert!(masks.ends_with(&blocked()) && !masks.starts_with(&blocked()), "{masks}");
+}
