@@ -49,6 +49,7 @@ const PLACES: [Place; 7] = [
             ("env", "object", MAP_OF_STRINGS),
             ("pluginEnv", "object", MAP_OF_STRINGS),
             ("owner", "string", STRING),
+            ("opThreads", "number", NUMBERS),
             ("ipPreference", "string", &[r#""ipv5""#]),
         ],
     },
