@@ -2,7 +2,7 @@
 
 use crate::call::Call;
 use crate::error::{Error, ErrorClass, Result, Rollback};
-use crate::network::del::del_takes_prev_result;
+use crate::network::del::{del_takes_prev_result, is_gone};
 use crate::network::run::{Command, read_result};
 use crate::network::{CniConfig, Network, RuntimeConf};
 use crate::result::CniResult;
@@ -101,7 +101,7 @@ impl CniConfig {
     }
 
     /// Runs DEL, in reverse, of the plugins that a failed ADD had started. Does not stop at an error: each plugin gets
-    /// its chance, and the last result as `prevResult`. Answers what failed.
+    /// its chance, and the last result as `prevResult`. Then the cache entry goes. Answers what failed.
     pub fn undo<'a>(
         &self,
         call: &Call,
@@ -114,6 +114,11 @@ impl CniConfig {
             if del_takes_prev_result(network).unwrap_or(false) { failure.last_result.as_ref() } else { None };
         let started = network.plugins.iter().take(failure.started);
         let undone = started.rev().map(|plugin| self.del_plugin(call, network, plugin, prev_result, rt));
-        undone.filter_map(Result::err).collect()
+        let mut errors: Vec<Error> = undone.filter_map(Result::err).filter(|error| !is_gone(error)).collect();
+        // Writing the entry may have failed when it was there already, on its way to the disk.
+        if errors.is_empty() {
+            errors.extend(self.forget(network, rt).err());
+        }
+        errors
     }
 }

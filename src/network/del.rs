@@ -2,7 +2,7 @@
 
 use crate::call::Call;
 use crate::conf::PluginConfig;
-use crate::error::{Error, ErrorClass, Result, code};
+use crate::error::{Cause, Error, ErrorClass, Result, code};
 use crate::network::run::Command;
 use crate::network::{CniConfig, Network, RuntimeConf};
 use crate::result::CniResult;
@@ -66,7 +66,7 @@ impl CniConfig {
     }
 
     /// Removes the cache entry; no entry can have a name that is not allowed.
-    fn forget(&self, network: Network<'_>, rt: &RuntimeConf) -> Result<()> {
+    pub(super) fn forget(&self, network: Network<'_>, rt: &RuntimeConf) -> Result<()> {
         match network.key(rt) {
             Ok(key) => self.cache(rt).remove(&key),
             Err(_) => Ok(()),
@@ -94,7 +94,10 @@ pub(super) fn del_takes_prev_result(network: Network<'_>) -> Result<bool> {
 }
 
 /// Whether a plugin says that there is nothing (any more) to delete: CNI's code 3, or the words that the kubelet looks for.
-fn is_gone(error: &Error) -> bool {
-    error.cause().is_some_and(|cause| cause.code == code::UNKNOWN_CONTAINER)
-        || error.to_string().contains("no such file or directory")
+pub(super) fn is_gone(error: &Error) -> bool {
+    let says = |cause: &Cause| {
+        cause.code == code::UNKNOWN_CONTAINER || cause.to_string().contains("no such file or directory")
+    };
+    // A plugin that could not be started says nothing.
+    !error.never_ran() && error.cause().is_some_and(says)
 }

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorClass, Result};
 use crate::netns;
 use crate::network::Cni;
 use crate::pod::cni::CniNetworkPlugin;
-use crate::pod::list::{name, recorded_rt};
+use crate::pod::list::{name, recorded_rt, take_meant};
 use crate::pod::{CheckedNetwork, NetworkChoice, PodChecks, PodRequest};
 use crate::store::CacheEntry;
 use crate::version;
@@ -30,16 +30,11 @@ impl CniNetworkPlugin {
                     NetworkChoice::Name(name) => name,
                     NetworkChoice::Config(list) => &list.name,
                 };
-                let meant = |entry: &CacheEntry| {
-                    entry.key.network.as_str() == name
-                        && network.if_name.as_ref().is_none_or(|if_name| *if_name == entry.key.if_name)
-                };
-                let (found, rest): (Vec<_>, Vec<_>) = entries.into_iter().partition(meant);
+                let found = take_meant(&mut entries, network, Some(name));
                 if found.is_empty() {
                     return Err(unknown(format!("pod {} is not attached to network {name:?}", request.id)));
                 }
                 chosen.extend(found);
-                entries = rest;
             }
             entries = chosen;
         }

@@ -6,7 +6,7 @@ use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -27,6 +27,8 @@ use crate::pod::{
 const EXTENSIONS: [&str; 3] = [".conf", ".conflist", ".json"];
 /// How long the plugins of one list may take to answer VERSION or STATUS; real ones take milliseconds.
 pub(super) const PROBE_LIMIT: Duration = Duration::from_secs(10);
+/// How soon a default network is looked for again where a plugin failed to answer.
+const RETRY: Duration = Duration::from_secs(1);
 /// The capability that needs the pod CIDR.
 const IP_RANGES: &str = "ipRanges";
 
@@ -46,6 +48,7 @@ pub struct CniNetworkPlugin {
     pub(super) options: PluginOptions,
     pub(super) host: Option<Arc<dyn Host>>,
     pub(super) cni: CniConfig,
+    host_finds_plugins: bool,
     /// Set by an option or once by an event.
     pod_cidr: Mutex<Option<String>>,
     /// Held for reading or swapping the pointer only.
@@ -62,6 +65,8 @@ pub(super) struct Loaded {
     /// The last good one, even where this reading found none.
     pub(super) default: Option<Arc<CniNetwork>>,
     pub(super) error: Option<Error>,
+    /// When to read again although no file changed: a plugin of an earlier file failed to answer.
+    retry: Option<Instant>,
     /// Every file, made when a status first asks.
     pub(super) networks: OnceLock<Vec<NetworkStatus>>,
 }
@@ -75,6 +80,7 @@ impl Loaded {
 impl CniNetworkPlugin {
     /// Makes the plugin and reads the configuration once; a node without one is no error.
     pub fn new(options: PluginOptions, hooks: Hooks, observer: Option<Arc<dyn Observer>>) -> Result<Self> {
+        let host_finds_plugins = hooks.plugins.is_some();
         let pairs = |map: &std::collections::BTreeMap<String, String>| map.clone().into_iter().collect();
         let cni = CniConfig {
             path: options.bin_dirs.clone(),
@@ -90,6 +96,7 @@ impl CniNetworkPlugin {
         let plugin = Self {
             host: hooks.host,
             cni,
+            host_finds_plugins,
             pod_cidr: Mutex::new(options.pod_cidr.clone()),
             loaded: RwLock::default(),
             readings: AtomicU64::new(0),
@@ -108,8 +115,9 @@ impl CniNetworkPlugin {
     /// The configuration as it is now: read again where `stat` sees a difference, or where the last reading found nothing.
     pub(super) fn configuration(&self, call: &Call) -> Result<Arc<Loaded>> {
         let loaded = self.snapshot();
+        let settled = loaded.error.is_none() && loaded.retry.is_none_or(|retry| Instant::now() < retry);
         let unchanged = || loaded.fingerprint.holds(&self.fingerprint());
-        if loaded.error.is_none() && unchanged() { Ok(loaded) } else { self.read_configuration(call) }
+        if settled && unchanged() { Ok(loaded) } else { self.read_configuration(call) }
     }
 
     fn snapshot(&self) -> Arc<Loaded> {
@@ -129,7 +137,8 @@ impl CniNetworkPlugin {
     pub(super) fn read_configuration(&self, call: &Call) -> Result<Arc<Loaded>> {
         let reading = self.readings.fetch_add(1, Ordering::Relaxed) + 1;
         let fingerprint = self.fingerprint();
-        let (default, error) = match self.find_default_network(call) {
+        let mut retry = None;
+        let (default, error) = match self.find_default_network(call, &mut retry) {
             Ok(network) => (Some(Arc::new(network)), None),
             // The call is over, which says nothing about the files.
             Err(error) if matches!(error.class(), ErrorClass::Timeout | ErrorClass::Cancelled) => return Err(error),
@@ -138,7 +147,7 @@ impl CniNetworkPlugin {
                 (self.snapshot().default.clone(), Some(error))
             }
         };
-        let loaded = Arc::new(Loaded { reading, fingerprint, default, error, networks: OnceLock::new() });
+        let loaded = Arc::new(Loaded { reading, fingerprint, default, error, retry, networks: OnceLock::new() });
         let mut current = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
         if current.reading < reading {
             *current = loaded.clone();
@@ -146,8 +155,9 @@ impl CniNetworkPlugin {
         Ok(loaded)
     }
 
-    /// The kubelet's `getDefaultCNINetwork`: the first file, sorted, that can be used.
-    fn find_default_network(&self, call: &Call) -> Result<CniNetwork> {
+    /// The kubelet's `getDefaultCNINetwork`: the first file, sorted, that can be used. Sets `retry` where an earlier one
+    /// may be usable a moment later.
+    fn find_default_network(&self, call: &Call, retry: &mut Option<Instant>) -> Result<CniNetwork> {
         let dir = self.options.conf_dir.display();
         let files = conf_files(&self.options.conf_dir, &EXTENSIONS)?;
         if files.is_empty() {
@@ -162,9 +172,15 @@ impl CniNetworkPlugin {
                 },
                 Err(error) if matches!(error.class(), ErrorClass::Timeout | ErrorClass::Cancelled) => {
                     call.check()?;
+                    *retry = Instant::now().checked_add(RETRY);
                     skipped.push((file, error));
                 }
-                Err(error) => skipped.push((file, error)),
+                Err(error) => {
+                    if self.may_pass(&error) {
+                        *retry = Instant::now().checked_add(RETRY);
+                    }
+                    skipped.push((file, error));
+                }
             }
         }
         for (file, error) in &skipped {
@@ -178,6 +194,16 @@ impl CniNetworkPlugin {
         let reasons = skipped.iter().map(|(file, error)| format!("{}: {error}", file.display()));
         let hint = reasons.collect::<Vec<_>>().join("\n");
         Err(if hint.is_empty() { error } else { error.with_hint(hint) })
+    }
+
+    /// Whether a file that was refused may be fine a moment later, with nothing to see on disk: its plugin ran and failed,
+    /// or the host finds plugins itself.
+    fn may_pass(&self, error: &Error) -> bool {
+        match error.class() {
+            ErrorClass::Config | ErrorClass::Unsupported | ErrorClass::InvalidArgument => false,
+            ErrorClass::PluginNotFound => self.host_finds_plugins,
+            _ => true,
+        }
     }
 
     /// Reads one file and asks its plugins whether they can serve it.

@@ -12,7 +12,8 @@ use crate::netns;
 use crate::network::{Cni, RuntimeConf};
 use crate::pod::cni::CniNetworkPlugin;
 use crate::pod::{
-    KnownNetwork, KnownPod, NetworkName, NetworkResult, PodIdentity, PodRequest, PodResult, PodStatus, Source, loopback,
+    KnownNetwork, KnownPod, NetworkName, NetworkRequest, NetworkResult, PodIdentity, PodRequest, PodResult, PodStatus,
+    Source, loopback,
 };
 use crate::result::CniResult;
 use crate::store::CacheEntry;
@@ -95,6 +96,19 @@ pub(super) fn recorded_rt(entry: &CacheEntry) -> RuntimeConf {
         capability_args: entry.capability_args.clone(),
         cache_dir: None,
     }
+}
+
+/// Takes the entries that a requested network means: those of its name, on its interface where it says one.
+pub(super) fn take_meant(
+    entries: &mut Vec<CacheEntry>,
+    network: &NetworkRequest,
+    name: Option<&str>,
+) -> Vec<CacheEntry> {
+    let meant = |entry: &mut CacheEntry| {
+        Some(entry.key.network.as_str()) == name
+            && network.if_name.as_ref().is_none_or(|if_name| *if_name == entry.key.if_name)
+    };
+    entries.extract_if(.., meant).collect()
 }
 
 fn identity(entry: &CacheEntry) -> PodIdentity {

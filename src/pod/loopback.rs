@@ -6,10 +6,9 @@ use serde_json::Map;
 
 use crate::call::Call;
 use crate::conf::NetworkConfigList;
-use crate::error::{ErrorClass, Result};
-use crate::names::{ContainerId, IfName, NetworkName};
+use crate::error::{ErrorClass, Result, Rollback};
 use crate::netns;
-use crate::network::{Cni, DelPolicy, RuntimeConf};
+use crate::network::{DelPolicy, RuntimeConf};
 use crate::pod::cni::CniNetworkPlugin;
 use crate::store::{Cached, Key};
 
@@ -33,8 +32,15 @@ impl CniNetworkPlugin {
         if self.has_loopback_entry(&rt.container_id)? {
             return Ok(false);
         }
-        self.cni.add_network_list(call, &NetworkConfigList::from_bytes(LIST)?, &loopback_rt(rt))?;
-        Ok(true)
+        let (list, rt) = (NetworkConfigList::from_bytes(LIST)?, loopback_rt(rt));
+        match self.cni.try_add(call, &list, &rt) {
+            Ok(_) => Ok(true),
+            Err(failure) if self.options.rollback => {
+                let errors = self.cni.undo(&call.for_rollback(self.options.rollback_timeout), &list, &rt, &failure);
+                Err(failure.error.with_rollback(Rollback { done: errors.is_empty(), errors }))
+            }
+            Err(failure) => Err(failure.error),
+        }
     }
 
     /// Sets the pod's `lo` down, by whom it was set up. A failure does not matter to anybody but the log.
@@ -55,11 +61,7 @@ impl CniNetworkPlugin {
     }
 
     fn has_loopback_entry(&self, container_id: &str) -> Result<bool> {
-        let key = Key {
-            network: NetworkName::parse(NETWORK)?,
-            container_id: ContainerId::parse(container_id)?,
-            if_name: IfName::parse(IF_NAME)?,
-        };
+        let key = Key::parse(NETWORK, container_id, IF_NAME)?;
         match self.cni.cache(&RuntimeConf::default()).get(&key) {
             Cached::Missing => Ok(false),
             Cached::Unreadable(error) if error.class() == ErrorClass::Io => Err(error),

@@ -1,7 +1,8 @@
 //! The options of a network plugin, and their defaults.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -80,6 +81,8 @@ pub struct PluginOptions {
     pub plugin_env: BTreeMap<String, String>,
     /// `owner`: a tag on cache entries.
     pub owner: String,
+    /// `opThreads`: the most threads that background calls run on, at least 1.
+    pub op_threads: NonZeroUsize,
     /// `ipPreference`: the order of `ips`.
     pub ip_preference: IpPreference,
 }
@@ -106,12 +109,15 @@ impl PluginOptions {
             Some(name) => IfName::parse(name).map_err(|error| object.refused("ifName", error))?,
             None => default.if_name,
         };
-        let engine = default_engine().with(object)?;
+        let engine = Self::from(default_engine().with(object)?);
+        let conf_dir = object.optional("confDir")?.unwrap_or(default.conf_dir);
+        let plugin = object.choice("plugin", &[("cni", PluginKind::Cni), ("noop", PluginKind::Noop)])?;
+        let bin_dirs = engine.bin_dirs.iter().map(|dir| absolute(object, "binDirs", dir));
         Ok(Self {
-            plugin: object
-                .choice("plugin", &[("cni", PluginKind::Cni), ("noop", PluginKind::Noop)])?
-                .unwrap_or(default.plugin),
-            conf_dir: object.optional("confDir")?.unwrap_or(default.conf_dir),
+            plugin: plugin.unwrap_or(default.plugin),
+            conf_dir: absolute(object, "confDir", &conf_dir)?,
+            bin_dirs: bin_dirs.collect::<Result<_>>()?,
+            cache_dir: absolute(object, "cacheDir", &engine.cache_dir)?,
             default_network: object.optional("defaultNetwork")?,
             pod_cidr,
             if_name,
@@ -124,7 +130,7 @@ impl PluginOptions {
                     &[("cni", IpPreference::Cni), ("ipv4", IpPreference::Ipv4), ("ipv6", IpPreference::Ipv6)],
                 )?
                 .unwrap_or(default.ip_preference),
-            ..Self::from(engine)
+            ..engine
         })
     }
 }
@@ -156,6 +162,7 @@ impl From<RuntimeOptions> for PluginOptions {
             env: engine.env,
             plugin_env: engine.plugin_env,
             owner: "cnirt".to_owned(),
+            op_threads: engine.op_threads,
             ip_preference: IpPreference::Cni,
         }
     }
@@ -167,6 +174,11 @@ pub(super) fn check_pod_cidr(cidr: &str) -> Result<()> {
         one.parse::<IpNet>().map_err(|_| Error::invalid(format!("{one:?} is not a CIDR")))?;
     }
     Ok(())
+}
+
+/// A directory as an absolute path, so that a host that changes its own does not lose it.
+fn absolute(object: &Object, key: &str, path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|error| object.refused(key, format!("{}: {error}", path.display())))
 }
 
 fn builtin(object: &mut Object) -> Result<Option<Builtin>> {
@@ -205,6 +217,7 @@ mod tests {
         assert!(options.rollback && options.loopback && options.builtin.loopback);
         assert_eq!((options.if_name.as_str(), options.owner.as_str()), ("eth0", "cnirt"));
         assert_eq!((options.plugin, options.ip_preference), (PluginKind::Cni, IpPreference::Cni));
+        assert_eq!(options.op_threads.get(), 64);
     }
 
     #[test]
@@ -213,7 +226,7 @@ mod tests {
             r#"{"plugin":"noop","confDir":"/c","binDirs":["/a","","/b"],"cacheDir":"/k","defaultNetwork":"n",
                 "podCidr":"10.0.0.0/24,fd00::/64","ifName":"net1","timeoutMs":1,"killGraceMs":2,"rollback":false,
                 "rollbackTimeoutMs":3,"loopback":false,"builtin":[],"durability":"atomic","maxOutputBytes":4,
-                "env":{"A":"b"},"pluginEnv":{"C":"d"},"owner":"me","ipPreference":"ipv6"}"#,
+                "env":{"A":"b"},"pluginEnv":{"C":"d"},"owner":"me","opThreads":7,"ipPreference":"ipv6"}"#,
         )
         .unwrap();
         assert_eq!(options.plugin, PluginKind::Noop);
@@ -227,7 +240,16 @@ mod tests {
         assert!(!options.rollback && !options.loopback && !options.builtin.loopback);
         assert_eq!(options.durability, Durability::Atomic);
         assert_eq!((options.env.unwrap()["A"].as_str(), options.plugin_env["C"].as_str()), ("b", "d"));
+        assert_eq!(options.op_threads.get(), 7);
         assert_eq!((options.owner.as_str(), options.ip_preference), ("me", IpPreference::Ipv6));
+    }
+
+    #[test]
+    fn directories_do_not_follow_the_host() {
+        let options = PluginOptions::from_json(r#"{"confDir":"c","binDirs":["b/../b"],"cacheDir":"./k"}"#).unwrap();
+        let here = std::env::current_dir().unwrap();
+        assert_eq!((options.conf_dir, options.cache_dir), (here.join("c"), here.join("k")));
+        assert_eq!(options.bin_dirs, [here.join("b/../b")]);
     }
 
     #[test]
@@ -240,7 +262,12 @@ mod tests {
                 "plugin options, key \"ifName\": interface name contains / or : or whitespace characters",
             ),
             (r#"{"builtin":["bridge"]}"#, "plugin options, key \"builtin\": there is no built-in plugin \"bridge\""),
+            (r#"{"confDir":""}"#, "plugin options, key \"confDir\": : cannot make an empty path absolute"),
             (r#"{"builtin":"all"}"#, "plugin options, key \"builtin\": expected a list of plugin types, or \"auto\""),
+            (
+                r#"{"opThreads":0}"#,
+                "plugin options, key \"opThreads\": invalid value: integer `0`, expected a nonzero usize",
+            ),
             (r#"{"timeoutMs":-1}"#, "plugin options, key \"timeoutMs\": invalid number"),
         ] {
             assert_eq!(PluginOptions::from_json(text).unwrap_err().to_string(), words);

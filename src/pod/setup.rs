@@ -127,11 +127,7 @@ impl CniNetworkPlugin {
     /// A second ADD on the same interface would fail, and undoing it would take the first one away.
     fn refuse_existing(&self, attachment: &Attachment, taken: &BTreeSet<IfName>) -> Result<()> {
         let Attachment { list, if_name, rt } = attachment;
-        let key = Key {
-            network: crate::names::NetworkName::parse(&list.name)?,
-            container_id: crate::names::ContainerId::parse(&rt.container_id)?,
-            if_name: if_name.clone(),
-        };
+        let key = Key::parse(&list.name, &rt.container_id, if_name.as_str())?;
         let cached = self.cni.cache(rt).get(&key);
         match cached {
             Cached::Missing if !taken.contains(if_name) => return Ok(()),

@@ -16,7 +16,11 @@ impl CniNetworkPlugin {
             networks.clone()
         } else {
             let networks = self.inspect_files(call)?;
-            loaded.networks.get_or_init(|| networks).clone()
+            // What is not valid may be so a moment later.
+            if networks.iter().all(|network| network.valid) {
+                let _ = loaded.networks.set(networks.clone());
+            }
+            networks
         };
         let ready = self.ready_network(loaded);
         let asked = ready

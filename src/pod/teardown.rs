@@ -5,14 +5,14 @@ use std::path::Path;
 use crate::call::Call;
 use crate::conf::{NetworkConfigList, load_network_conf};
 use crate::error::{Error, ErrorClass, Result};
-use crate::names::{IfName, NetworkName as CheckedName};
+use crate::names::IfName;
 use crate::netns;
 use crate::network::{DelPolicy, RuntimeConf};
 use crate::pod::cni::{CniNetworkPlugin, self_contained};
-use crate::pod::list::recorded_rt;
+use crate::pod::list::{recorded_rt, take_meant};
 use crate::pod::runtime_conf::PodFacts;
-use crate::pod::{NetworkChoice, NetworkName, NetworkRequest, PodAttachments, PodRequest};
-use crate::store::{CacheEntry, Cached, Key};
+use crate::pod::{NetworkChoice, NetworkName, NetworkRequest, PodAttachments, PodRequest, loopback};
+use crate::store::{CacheEntry, Key};
 
 /// One attachment to remove.
 struct Removal {
@@ -71,12 +71,7 @@ impl CniNetworkPlugin {
                         continue;
                     }
                 };
-                let meant = |entry: &CacheEntry| {
-                    Some(entry.key.network.as_str()) == name.as_deref()
-                        && network.if_name.as_ref().is_none_or(|if_name| *if_name == entry.key.if_name)
-                };
-                let (chosen, rest): (Vec<_>, Vec<_>) = left.into_iter().partition(meant);
-                left = rest;
+                let chosen = take_meant(&mut left, network, name.as_deref());
                 if chosen.is_empty() {
                     keep(self.unrecorded(call, request, Some(network), given, index));
                 }
@@ -84,14 +79,20 @@ impl CniNetworkPlugin {
                     keep(self.recorded(&entry, given).map(Some));
                 }
             }
-        } else {
-            // An entry that cannot be read is not among the recorded ones, but its file name is the default network's.
-            if entries.is_empty() || self.default_is_unreadable(request) {
-                keep(self.unrecorded(call, request, None, given, 0));
-            }
-            for entry in entries {
-                keep(self.recorded(&entry, given).map(Some));
-            }
+            return (removals, errors);
+        }
+        let broken = self.cni.cache(&RuntimeConf::default()).broken(&request.id).unwrap_or_else(|error| {
+            keep(Err(error));
+            Vec::new()
+        });
+        if entries.is_empty() && broken.is_empty() {
+            keep(self.unrecorded(call, request, None, given, 0));
+        }
+        for key in broken.iter().filter(|key| key.network.as_str() != loopback::NETWORK) {
+            keep(self.broken(call, request, key, given));
+        }
+        for entry in entries {
+            keep(self.recorded(&entry, given).map(Some));
         }
         (removals, errors)
     }
@@ -117,7 +118,7 @@ impl CniNetworkPlugin {
             }
         };
         let mut rt = recorded_rt(entry);
-        rt.netns = usable_netns(given.unwrap_or(&rt.netns));
+        rt.netns = usable_netns([given.unwrap_or_default(), &entry.netns]);
         Ok(Removal { list, rt })
     }
 
@@ -134,11 +135,7 @@ impl CniNetworkPlugin {
         let list = match choice {
             NetworkChoice::Default => self.configuration(call)?.default.as_ref().map(|network| network.list.clone()),
             NetworkChoice::Config(list) => Some(list.as_ref().clone()),
-            NetworkChoice::Name(name) => match load_network_conf(&self.options.conf_dir, name) {
-                Ok(list) => Some(self_contained(list)),
-                Err(error) if error.class() == ErrorClass::NotFound => None,
-                Err(error) => return Err(error),
-            },
+            NetworkChoice::Name(name) => self.configured(name)?,
         };
         let Some(mut list) = list else { return Ok(None) };
         let mut if_name = request.if_name.clone().unwrap_or_else(|| self.options.if_name.clone());
@@ -153,24 +150,43 @@ impl CniNetworkPlugin {
                 None => IfName::parse(format!("eth{index}"))?,
             };
         }
-        let facts = PodFacts {
-            request,
-            netns: usable_netns(given.unwrap_or_default()),
-            port_mappings: request.port_mappings.clone().unwrap_or_default(),
-            pod_cidr: self.pod_cidr(),
-        };
-        let rt = facts.build_runtime_conf(&list, network, &if_name, index == 0)?;
+        let rt = self.facts(request, given).build_runtime_conf(&list, network, &if_name, index == 0)?;
         Ok(Some(Removal { list, rt }))
     }
 
-    fn default_is_unreadable(&self, request: &PodRequest) -> bool {
-        let default = self.loaded_default();
-        let Some(network) = default.and_then(|network| CheckedName::parse(&network.list.name).ok()) else {
-            return false;
+    /// An attachment whose entry cannot be read: with the configuration as it is now. Without one there is nothing to do
+    /// it with; the entry stays for the day when there is.
+    fn broken(&self, call: &Call, request: &PodRequest, key: &Key, given: Option<&str>) -> Result<Option<Removal>> {
+        let network = key.network.as_str();
+        let default = self.configuration(call)?.default.clone().filter(|default| default.list.name == network);
+        let list = match default {
+            Some(default) => Some(default.list.clone()),
+            None => self.configured(network)?,
         };
-        let if_name = request.if_name.clone().unwrap_or_else(|| self.options.if_name.clone());
-        let key = Key { network, container_id: request.id.clone(), if_name };
-        matches!(self.cni.cache(&RuntimeConf::default()).get(&key), Cached::Unreadable(_) | Cached::Legacy(_))
+        let Some(list) = list else {
+            tracing::warn!(target: "cnirt::pod", pod = %request.id, network, "a cache entry cannot be read, and there is no configuration of its network");
+            return Ok(None);
+        };
+        let rt = self.facts(request, given).build_runtime_conf(&list, None, &key.if_name, false)?;
+        Ok(Some(Removal { list, rt }))
+    }
+
+    /// The network of this name in the directory; `None` where there is none.
+    fn configured(&self, network: &str) -> Result<Option<NetworkConfigList>> {
+        match load_network_conf(&self.options.conf_dir, network) {
+            Ok(list) => Ok(Some(self_contained(list))),
+            Err(error) if error.class() == ErrorClass::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn facts<'a>(&self, request: &'a PodRequest, given: Option<&str>) -> PodFacts<'a> {
+        PodFacts {
+            request,
+            netns: usable_netns([given.unwrap_or_default()]),
+            port_mappings: request.port_mappings.clone().unwrap_or_default(),
+            pod_cidr: self.pod_cidr(),
+        }
     }
 
     /// The kubelet's `deleteFromNetwork`.
@@ -181,14 +197,15 @@ impl CniNetworkPlugin {
     }
 }
 
-/// The path, or empty where there is no namespace (any more): plugins then remove what they can without it.
-fn usable_netns(path: &str) -> String {
-    if netns::is_netns(Path::new(path)) { path.to_owned() } else { String::new() }
+/// The first of these paths that is a namespace, or empty: plugins then remove what they can without it.
+fn usable_netns<'a>(paths: impl IntoIterator<Item = &'a str>) -> String {
+    let mut usable = paths.into_iter().filter(|path| netns::is_netns(Path::new(path)));
+    usable.next().unwrap_or_default().to_owned()
 }
 
 /// What the loopback is told: the names, and the namespace.
 fn loopback_rt(request: &PodRequest, given: Option<&str>, entries: &[CacheEntry]) -> RuntimeConf {
     let recorded = entries.first().map(recorded_rt).unwrap_or_default();
-    let netns = usable_netns(given.unwrap_or(&recorded.netns));
+    let netns = usable_netns([given.unwrap_or_default(), &recorded.netns]);
     RuntimeConf { container_id: request.id.to_string(), netns, ..recorded }
 }

@@ -369,14 +369,11 @@ fn a_teardown_uses_what_was_recorded_in_reverse_order() {
     node.manager.setup_pod(&pod(&json!([{"name": "a", "cniArgs": [["K", "V"]]}, {"name": "b"}]))).unwrap();
     node.runs();
     std::fs::remove_dir_all(node.dir.path().join("net.d")).unwrap();
-    let answer = node.manager.teardown_pod(&request(&json!({"id": "c1", "netns": "/gone"}))).unwrap();
+    let answer = node.manager.teardown_pod(&request(&json!({"id": "c1"}))).unwrap();
     let names: Vec<&str> = answer.networks.iter().map(|name| name.network.as_str()).collect();
     assert_eq!(names, ["b", "a"]);
     let runs = node.runs();
-    assert_eq!(
-        (runs[1].what.as_str(), &runs[1].stdin["was"], runs[1].env["CNI_NETNS"].as_str()),
-        ("x DEL", &json!(1), "")
-    );
+    assert_eq!((runs[1].what.as_str(), &runs[1].stdin["was"]), ("x DEL", &json!(1)));
     assert!(runs[1].env["CNI_ARGS"].ends_with(";K=V") && runs[1].stdin["prevResult"].is_object());
     assert!(node.cache_files().is_empty());
 
@@ -433,13 +430,70 @@ fn the_loopback_comes_first_and_goes_with_the_last_network() {
 }
 
 #[test]
-fn a_torn_entry_does_not_stop_a_teardown() {
-    let node = node(&[("10.conflist", list("a", "1.0.0", &["x"])), ("20.conflist", list("b", "1.0.0", &["y"]))]);
+fn a_broken_entry_of_any_network_does_not_stop_a_teardown() {
+    let files = [("10.conflist", list("a", "1.0.0", &["x"])), ("20.conflist", list("b", "1.0.0", &["y"]))];
+    for (name, broken, content) in [
+        ("the default network's", "a-c1-eth0", ""),
+        ("another's, torn", "b-c1-eth1", "{\"kind\":\"cni"),
+        ("a bare result", "b-c1-eth1", r#"{"cniVersion":"1.0.0"}"#),
+    ] {
+        let node = node(&files);
+        node.manager.setup_pod(&pod(&json!([{"name": "a"}, {"name": "b"}]))).unwrap();
+        std::fs::write(node.dir.path().join("cache/results").join(broken), content).unwrap();
+        node.runs();
+        node.manager.teardown_pod(&pod(&Value::Null)).unwrap();
+        let mut ran = node.ran();
+        ran.sort();
+        assert_eq!(
+            (ran, node.cache_files().len()),
+            (vec!["x DEL eth0".to_owned(), "y DEL eth1".to_owned()], 0),
+            "{name}"
+        );
+    }
+    let node = node(&files);
     node.manager.setup_pod(&pod(&json!([{"name": "a"}, {"name": "b"}]))).unwrap();
-    std::fs::write(node.dir.path().join("cache/results/a-c1-eth0"), "").unwrap();
+    std::fs::write(node.dir.path().join("cache/results/b-c1-eth1"), "").unwrap();
+    std::fs::remove_file(node.dir.path().join("net.d/20.conflist")).unwrap();
     node.runs();
-    node.manager.teardown_pod(&pod(&Value::Null)).unwrap();
-    assert_eq!((node.ran(), node.cache_files().len()), (vec!["y DEL eth1".to_owned(), "x DEL eth0".to_owned()], 0));
+    let answer = node.manager.teardown_pod(&pod(&Value::Null)).unwrap();
+    assert_eq!((answer.networks.len(), node.ran()), (1, vec!["x DEL eth0".to_owned()]));
+    assert_eq!(node.cache_files(), ["b-c1-eth1"], "it waits for the network's configuration");
+}
+
+#[test]
+fn a_teardown_takes_the_recorded_namespace_where_the_given_one_is_gone() {
+    let node = node(&[("10.conflist", list("a", "1.0.0", &["x"]))]);
+    node.manager.setup_pod(&pod(&Value::Null)).unwrap();
+    node.runs();
+    node.manager.teardown_pod(&request(&json!({"id": "c1", "netns": "/gone"}))).unwrap();
+    assert_eq!(node.runs()[0].env["CNI_NETNS"], NETNS);
+}
+
+#[test]
+fn a_plugin_that_fails_to_answer_once_does_not_lose_its_network_the_default() {
+    let files = [("10.conflist", list("a", "1.0.0", &["x"])), ("20.conflist", list("b", "1.0.0", &["y"]))];
+    let node = node(&[]);
+    node.answer("x VERSION", failing(999, "not now"));
+    for (file, content) in &files {
+        node.write(file, &content.to_string());
+    }
+    assert_eq!(node.manager.reload().unwrap().default_network.as_deref(), Some("b"));
+    node.answer("x VERSION", Ok(json!({"cniVersion": "1.0.0", "supportedVersions": ["1.0.0"]})));
+    let ended = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while node.default_network().as_deref() != Some("a") {
+        assert!(std::time::Instant::now() < ended, "it was not looked for again");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_loopback_plugin_that_fails_is_undone() {
+    let node =
+        node_with(&json!({"loopback": true, "builtin": []}), None, &[("10.conflist", list("a", "1.0.0", &["x"]))]);
+    node.answer("loopback ADD", failing(999, "no"));
+    let error = node.manager.setup_pod(&pod(&Value::Null)).unwrap_err();
+    assert!(error.rollback().unwrap().done, "{error:?}");
+    assert_eq!(node.ran(), ["loopback ADD lo", "loopback DEL lo"]);
 }
 
 #[test]

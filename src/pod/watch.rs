@@ -27,7 +27,7 @@ struct Stat {
 
 /// Beyond the granularity of time stamps on any file system that configurations are kept on.
 const SETTLING: Duration = Duration::from_millis(50);
-/// A directory with more entries than this is looked at as a whole only.
+/// Of a directory with more entries than this only the first ones are looked at, and itself.
 const MOST_ENTRIES: usize = 4096;
 
 impl Fingerprint {

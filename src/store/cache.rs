@@ -65,6 +65,18 @@ const MAX_ENTRY: u64 = 16 * 1024 * 1024;
 const MAX_NAME: usize = 255;
 
 impl Key {
+    /// Checks three names, in libcni's order: container, network, interface.
+    pub fn parse(network: &str, container_id: &str, if_name: &str) -> Result<Self> {
+        let container_id = ContainerId::parse(container_id)?;
+        Ok(Self { network: NetworkName::parse(network)?, container_id, if_name: IfName::parse(if_name)? })
+    }
+
+    /// What a file name says, where it is this container's.
+    fn in_file_name(name: &OsStr, container_id: &ContainerId) -> Option<Self> {
+        let (network, if_name) = name.to_str()?.split_once(&format!("-{container_id}-"))?;
+        Self::parse(network, container_id.as_str(), if_name).ok()
+    }
+
     /// libcni's file name. Not unique: network `a-b` with container `c` has the name of network `a` with container `b-c`.
     fn file_name(&self) -> OsString {
         format!("{}-{}-{}", self.network, self.container_id, self.if_name).into()
@@ -173,6 +185,22 @@ impl Cache {
             }
         }
         Ok(attachments)
+    }
+
+    /// The files that must be a container's by their names, but hold no entry: what a crash left of one, or a bare
+    /// result. They are missing among the [`attachments`](Self::attachments).
+    pub fn broken(&self, container_id: &ContainerId) -> Result<Vec<Key>> {
+        let Some(results) = self.results()? else { return Ok(Vec::new()) };
+        let mut broken = Vec::new();
+        for name in results.names()? {
+            let Some(key) = Key::in_file_name(&name, container_id) else { continue };
+            match read(&results, &name) {
+                Ok(None | Some((_, Content::Entry(_)))) => {}
+                Err(error) if error.class() == ErrorClass::Io => return Err(error),
+                Ok(Some((_, Content::Legacy))) | Err(_) => broken.push(key),
+            }
+        }
+        Ok(broken)
     }
 
     fn results(&self) -> Result<Option<Dir>> {

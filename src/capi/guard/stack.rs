@@ -4,8 +4,9 @@ use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::ptr;
 
-use crate::capi::guard::{panic, reentry};
+use crate::capi::guard::reentry;
 use crate::error::{Error, ErrorClass, Result};
+use crate::thread::{SignalsBlocked, error_of_panic};
 
 /// What a call may use.
 const NEEDED: usize = 512 << 10;
@@ -44,7 +45,7 @@ fn on_helper<R: Send>(body: impl FnOnce() -> R + Send) -> Result<R> {
         let helper = helper.map_err(|error| {
             Error::os(ErrorClass::Io, "starting a thread, as the caller's stack is too small for this call", &error)
         })?;
-        helper.join().map_err(panic::error_of)
+        helper.join().map_err(error_of_panic)
     })
 }
 
@@ -75,28 +76,6 @@ fn bounds() -> Option<(usize, usize)> {
     // SAFETY: the attributes are set, and not used again.
     unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
     (answer == 0).then(|| (low.addr(), low.addr() + size))
-}
-
-/// Blocks all signals on this thread, for a new one to inherit; the host's handlers must not run on ours.
-struct SignalsBlocked(libc::sigset_t);
-
-impl SignalsBlocked {
-    fn all() -> Self {
-        let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::zeroed());
-        // SAFETY: fills a set of ours.
-        unsafe { libc::sigfillset(all.as_mut_ptr()) };
-        // SAFETY: `all` was filled; the old mask goes to a place of ours. It cannot fail with these arguments.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
-        // SAFETY: written by the call above, and zeroed before that.
-        Self(unsafe { before.assume_init() })
-    }
-}
-
-impl Drop for SignalsBlocked {
-    fn drop(&mut self) {
-        // SAFETY: the mask that this thread had.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut()) };
-    }
 }
 
 #[cfg(test)]

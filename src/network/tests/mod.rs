@@ -203,6 +203,16 @@ fn a_failed_add_is_undone_in_reverse_past_every_error() {
             0,
         ),
         (
+            "nothing left to delete is no error",
+            FakeExec {
+                answers: HashMap::from([(("b", "ADD"), failing(999, "no")), (("b", "DEL"), failing(3, "unknown"))]),
+                ..FakeExec::default()
+            },
+            "plugin type=\"b\" failed (add): no",
+            "a ADD, b ADD, b DEL, a DEL",
+            0,
+        ),
+        (
             "an error does not stop the undoing",
             FakeExec {
                 answers: HashMap::from([(("b", "ADD"), failing(999, "no")), (("b", "DEL"), failing(999, "stuck"))]),
@@ -280,6 +290,11 @@ fn what_is_gone_is_done_where_the_policy_says_so() {
     for (name, answer, gone) in [
         ("code 3", failing(3, "unknown container"), true),
         ("the kubelet's words", failing(999, "open /proc/1/ns/net: no such file or directory"), true),
+        (
+            "a plugin that could not be started",
+            failing(0, "exec: no such file or directory").map_err(Error::with_never_ran),
+            false,
+        ),
         ("anything else", failing(999, "stuck"), false),
     ] {
         let answers = HashMap::from([(("b", "DEL"), answer)]);
@@ -483,4 +498,16 @@ fn only_the_texts_own_capabilities_get_arguments() {
     let told: Vec<_> = node.runs().iter().map(|run| run.stdin.get("runtimeConfig").is_some()).collect();
     assert_eq!(told, [false, true, false]);
     assert_eq!(node.cni.validate_network_list(&Call::default(), &list).unwrap(), ["ports"]);
+}
+
+#[test]
+fn what_was_written_of_an_entry_goes_when_a_failed_add_is_undone() {
+    let node = node(FakeExec::default());
+    node.cni.add_network_list(&Call::default(), &list("1.0.0"), &rt()).unwrap();
+    let failure = AddFailure { error: Error::invalid("the sync failed"), started: 3, last_result: None };
+    assert_eq!(
+        (node.cache_files().len(), node.cni.undo(&Call::default(), &list("1.0.0"), &rt(), &failure).len()),
+        (1, 0)
+    );
+    assert!(node.cache_files().is_empty());
 }
