@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use std::sync::Mutex;
+
 use super::*;
 use crate::error::ErrorClass;
 use crate::network::tests::{FakeExec, Node, node};
