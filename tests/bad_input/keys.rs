@@ -45,6 +45,7 @@ const PLACES: [Place; 7] = [
             ("builtin", "list", &["[1]", r#""all""#]),
             ("durability", "string", &[r#""none""#]),
             ("maxOutputBytes", "number", NUMBERS),
+            ("opThreads", "number", NUMBERS),
             ("env", "object", MAP_OF_STRINGS),
             ("pluginEnv", "object", MAP_OF_STRINGS),
             ("owner", "string", STRING),
