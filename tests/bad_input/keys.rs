@@ -50,7 +50,6 @@ const PLACES: [Place; 7] = [
             ("pluginEnv", "object", MAP_OF_STRINGS),
             ("owner", "string", STRING),
             ("ipPreference", "string", &[r#""ipv5""#]),
-            ("opThreads", "number", NUMBERS),
         ],
     },
     Place {
