@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use std::sync::Mutex;
+
 use super::*;
 use crate::error::ErrorClass;
 use crate::network::tests::{FakeExec, Node, node};
@@ -178,6 +180,52 @@ fn options_are_read_and_those_of_pods_are_unknown() {
     for key in ["confDir", "owner", "loopback", "plugin", "ifName", "defaultNetwork"] {
         let error = RuntimeOptions::from_json(&format!("{{\"{key}\":\"x\"}}")).unwrap_err();
         assert_eq!(error.to_string(), format!("runtime options: unknown key {key:?}"));
+    }
+}
+
+/// A host whose plugins do not exist on disk.
+#[derive(Default)]
+struct Host(Mutex<Vec<String>>);
+
+impl PluginCallbacks for Host {
+    fn find_plugin(&self, call: &str) -> Option<Result<Vec<u8>>> {
+        let call: Value = serde_json::from_str(call).unwrap();
+        Some(Ok(format!("/nowhere/{}", call["type"].as_str().unwrap()).into_bytes()))
+    }
+
+    fn exec_plugin(&self, call: &str) -> Option<Result<Vec<u8>>> {
+        let call: Value = serde_json::from_str(call).unwrap();
+        let command =
+            call["env"].as_array().unwrap().iter().find_map(|line| line.as_str()?.strip_prefix("CNI_COMMAND="));
+        let command = command.unwrap();
+        self.0.lock().unwrap().push(format!("{} {command} {}", call["path"].as_str().unwrap(), call["callId"]));
+        let answer = match command {
+            "VERSION" => r#"{"cniVersion":"1.1.0","supportedVersions":["1.1.0"]}"#,
+            _ => r#"{"cniVersion":"1.1.0"}"#,
+        };
+        Some(Ok(answer.into()))
+    }
+}
+
+#[test]
+fn callbacks_find_and_run_plugins_for_every_operation() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Arc::new(Host::default());
+    let options = RuntimeOptions { cache_dir: Some(dir.path().to_owned()), ..RuntimeOptions::default() };
+    let runtime = Runtime::new(options, Some(host.clone())).unwrap();
+    let (conf, named) = (r#"{"name":"net","cniVersion":"1.1.0","plugins":[{"type":"a"}]}"#, r#"{"callId":"x"}"#);
+    for (operation, conf, argument, ran) in [
+        ("add", conf, RT, "ADD"),
+        ("check", conf, RT, "CHECK"),
+        ("del", conf, RT, "DEL"),
+        ("status", conf, named, "STATUS"),
+        ("validate", conf, named, "VERSION"),
+        ("plugin_version", "a", named, "VERSION"),
+        ("gc", conf, r#"{"validAttachments":[],"callId":"x"}"#, "GC"),
+    ] {
+        run(&runtime, operation, conf, Some(argument)).unwrap();
+        let ran = format!("/nowhere/a {ran} \"x\"");
+        assert_eq!(std::mem::take(&mut *host.0.lock().unwrap()), [ran], "{operation}");
     }
 }
 
