@@ -169,6 +169,17 @@ typedef int32_t cni_rc;
 #endif // __cplusplus
 
 /**
+ * One call in the background.
+ *
+ * Made by a function whose name ends in _start, ended by cni_op_finish. It may outlive the handle that started it:
+ * freeing that cancels the call, and the call's answer is kept until cni_op_finish. In a forked child every function
+ * says CNI_E_FORKED.
+ *
+ * Since: 0.1.0
+ */
+typedef struct cni_op cni_op;
+
+/**
  * The kubelet's network plugin: it attaches pods to networks, knows which are attached, and detaches them.
  *
  * Made by cni_plugin_new, ended by cni_plugin_free. Any number of threads may use one handle at the same time. In a
@@ -750,6 +761,126 @@ cni_rc cni_runtime_attachments(struct cni_runtime *runtime,
                                char **out);
 
 /**
+ * Starts a call on a network plugin in the background.
+ *
+ * operation: the name of the C function without its prefix: "setup_pod", "teardown_pod", "check_pod", "pod_status",
+ * "list_pods", "plugin_status", "plugin_reload", "plugin_capabilities", "plugin_metrics" or "plugin_event". request:
+ * what that function is given: a pod request; for "plugin_event" {name, details?}, details being a JSON object; for
+ * the others NULL or {}. It is read at once. op: the call, or NULL on failure. error: the error object on failure,
+ * else NULL.
+ *
+ * The call is done on a thread of the handle's. These threads start when they are needed, are at most as many as the
+ * option opThreads says, have all signals blocked, and end with the handle or after some idle seconds. Calls for one
+ * pod, this one and those on threads of the host, run one after another in the order in which they came; one that
+ * waits holds no thread. timeoutMs counts from here on, waiting included. callId and cni_plugin_cancel are as for any
+ * call.
+ *
+ * Ownership: the strings are borrowed. End *op with cni_op_finish and free *error with cni_string_free.
+ * NULL: plugin, operation and op must not be NULL; error may be, and request where the operation needs none.
+ * Threads: any; a thread that this has to start inherits the caller's namespaces, and its plugins do.
+ * Errors: CNI_E_INVALID_ARGUMENT for an unknown operation or a wrong request, CNI_E_IO where there is no thread or
+ * no descriptor for the call, CNI_E_UNSUPPORTED, and those of every call. What comes later is cni_op_finish's to say.
+ * Since: 0.1.0
+ */
+CNIRT_MUST_USE
+cni_rc cni_plugin_start(struct cni_plugin *plugin,
+                        const char *operation,
+                        const char *request,
+                        struct cni_op **op,
+                        char **error);
+
+/**
+ * Starts a call on a runtime in the background.
+ *
+ * operation: the name of the C function without cni_runtime_: "add", "del", "check", "cached", "gc", "status",
+ * "validate", "plugin_version" or "attachments". conf: what that function takes as conf; for "plugin_version" the
+ * type, for "attachments" the container ID, NULL and empty being all. rt: what it takes as rt; for "gc" its args; for
+ * the others NULL, or {callId?, env?, timeoutMs?}. Both are read at once. op: the call, or NULL on failure. error: the
+ * error object on failure, else NULL.
+ *
+ * Threads and deadlines are as for cni_plugin_start; a call waits for a thread and for no other call.
+ *
+ * Ownership: the strings are borrowed. End *op with cni_op_finish and free *error with cni_string_free.
+ * NULL: runtime, operation and op must not be NULL; error may be, and conf and rt as above.
+ * Threads: any; a thread that this has to start inherits the caller's namespaces, and its plugins do.
+ * Errors: CNI_E_INVALID_ARGUMENT, CNI_E_CONFIG, CNI_E_IO where there is no thread or no descriptor for the call, and
+ * those of every call. What comes later is cni_op_finish's to say.
+ * Since: 0.1.0
+ */
+CNIRT_MUST_USE
+cni_rc cni_runtime_start(struct cni_runtime *runtime,
+                         const char *operation,
+                         const char *conf,
+                         const char *rt,
+                         struct cni_op **op,
+                         char **error);
+
+/**
+ * A descriptor that is readable when the call is done, for poll, epoll and event loops.
+ *
+ * It is readable too when the deadline of a call passes that still waits for its turn or a thread: cni_op_wait and
+ * cni_op_finish then end the call and do not block. Reading from it does no harm, but then it may not be readable any
+ * more. Do not write to it and do not close it.
+ *
+ * Ownership: the descriptor is the call's, and is closed by cni_op_finish.
+ * NULL: op may be NULL; the answer is -1 then.
+ * Threads: any, also from a callback.
+ * Errors: -1 in a forked child.
+ * Since: 0.1.0
+ */
+CNIRT_MUST_USE
+int cni_op_fd(const struct cni_op *op);
+
+/**
+ * Waits until a call is done.
+ *
+ * ms: at most so many milliseconds; 0 only looks, less is for ever.
+ *
+ * Ownership: op stays the caller's.
+ * NULL: op must not be NULL.
+ * Threads: any, several at once; from a callback of the handle that started the call it is refused.
+ * Errors: CNI_E_TIMEOUT where the call is not done; CNI_E_INVALID_ARGUMENT, CNI_E_FORKED, CNI_E_PANIC. How the call
+ * itself went is cni_op_finish's to say.
+ * Since: 0.1.0
+ */
+CNIRT_MUST_USE
+cni_rc cni_op_wait(struct cni_op *op,
+                   int64_t ms);
+
+/**
+ * Cancels a call. Returns at once.
+ *
+ * What has not begun is taken out of the queue and is done at once, as CNI_E_CANCELLED. What runs is stopped, as
+ * cni_plugin_cancel stops it: wait for it. What is done stays as it is. In any case the call still has to be ended
+ * with cni_op_finish.
+ *
+ * Ownership: op stays the caller's.
+ * NULL: op must not be NULL.
+ * Threads: any, also while others wait for the call or finish it; from a callback of the handle that started the call
+ * it is refused.
+ * Errors: CNI_E_INVALID_ARGUMENT, CNI_E_FORKED, CNI_E_PANIC.
+ * Since: 0.1.0
+ */
+CNIRT_MUST_USE
+cni_rc cni_op_cancel(struct cni_op *op);
+
+/**
+ * Waits until a call is done, answers as its function would have, and ends it.
+ *
+ * out: what the function writes to its out. Where this is refused (for NULL, in a forked child, from a callback of the
+ * handle that started the call) the call is not ended, and out has the error object.
+ *
+ * Ownership: takes op, and its descriptor is closed; free *out with cni_string_free.
+ * NULL: op must not be NULL; out may be.
+ * Threads: any; no call may begin with op afterwards.
+ * Errors: those of the call's function; CNI_E_CANCELLED where it was cancelled or its handle was freed.
+ * Since: 0.1.0
+ */
+CNIRT_MUST_USE
+cni_rc cni_op_finish(struct cni_op *op,
+                     char **out);
+
+/**
  * The configuration files of a directory (libcni's ConfFiles), sorted.
  *
  * extensions: a JSON list of the extensions that count, with their dots, such as ".conflist". out: a JSON list of
@@ -793,7 +924,7 @@ cni_rc cni_confdir_load(const char *dir,
  * one (ConfListFromConf).
  *
  * json: the text. dir: the directory that the text's file is in, or would be: the plugins in the .conf files of its
- * subdirectory with the network's name are added to the list, which must have some then (NetworkConfFromFile); NULL is
+ * subdirectory with the network's name are added to the list, which must have some then (NetworkConfFromFile). NULL is
  * no such files. out: as of cni_confdir_load, without file.
  *
  * Ownership: the strings are borrowed; free *out with cni_string_free.

@@ -2,8 +2,8 @@
 //! runs the CNI plugins for a pod's network namespace, records what they did, and undoes it.
 //!
 //! Programs in C, Go and Python use it through the C ABI (`include/cnirt.h`, feature `capi`); Rust programs use this
-//! crate with `default-features = false`. It is a guest in its host's process: it starts no thread that outlives a call,
-//! takes no signal, prints nothing, and its plugins are children that the host never sees.
+//! crate with `default-features = false`. It is a guest in its host's process: it takes no signal, prints nothing, its
+//! plugins are children that the host never sees, and only background calls leave threads, which end with their handle.
 //!
 //! # Map
 //!
@@ -13,6 +13,7 @@
 //! |---|---|
 //! | `capi` | the C ABI: parse, call, convert |
 //! | [`pod`] | the kubelet's view: set-up, teardown, check and status of pods |
+//! | [`op`] | calls in the background: a pool of threads, and one call's handle |
 //! | [`network`] | one network list or single network: a verb a file; libcni for callers that speak JSON |
 //! | [`invoke`] | one plugin, run once |
 //! | [`store`] | what is on disk; serves `network` and `pod` |
@@ -20,7 +21,7 @@
 //! | [`result`] | results of every specification version, and conversion |
 //! | [`netns`] | network namespaces, and netlink inside one |
 //! | [`call`] | limits of one call: deadline, cancellation, environment |
-//! | [`names`], [`version`], [`error`], `json`, `fds` | the floor |
+//! | [`names`], [`version`], [`error`], `json`, `thread`, `fds` | the floor |
 //!
 //! # Where the reference's parts live
 //!
@@ -70,11 +71,13 @@ mod json;
 pub mod names;
 pub mod netns;
 pub mod network;
+pub mod op;
 pub mod pod;
 pub mod result;
 pub mod store;
 #[cfg(test)]
 mod testing;
+mod thread;
 pub mod version;
 
 pub use error::{Error, ErrorClass, Result};

@@ -59,7 +59,7 @@ macro_rules! row {
     };
 }
 
-const ROWS: [Row; 28] = [
+const ROWS: [Row; 30] = [
     row!(cni_setup_pod(plugin; request = POD, false)),
     row!(cni_teardown_pod(plugin; request = POD, false)),
     row!(cni_check_pod(plugin; request = POD, false)),
@@ -83,12 +83,53 @@ const ROWS: [Row; 28] = [
     row!(cni_confdir_load(dir = c"/nonexistent", false, name = c"net", false)),
     row!(cni_conf_parse(json = CONF, false, dir = c"/nonexistent", true)),
     row!(cni_result_convert(result = c"{}", false, version = c"0.2.0", false)),
+    row!(plugin_op(plugin; operation = c"setup_pod", false, request = POD, false)),
+    row!(runtime_op(runtime; operation = c"del", false, conf = CONF, false, rt = RT, false)),
     row!(cni_json_get(json = c"{}", false, pointer = c"", false)),
     row!(cni_json_set(json = c"{}", true, pointer = c"/a", false, value = c"1", false)),
     row!(cni_json_set_string(json = c"{}", true, pointer = c"/a", false, value = c"1", false)),
     row!(cni_netns_create(path = c"", false)),
     row!(cni_netns_remove(path = c"", false)),
 ];
+
+/// A call that is started and finished, as one function: what is refused at once or later comes to the same place.
+unsafe fn plugin_op(
+    plugin: *mut cni_plugin,
+    operation: *const c_char,
+    request: *const c_char,
+    out: *mut *mut c_char,
+) -> cni_rc {
+    let mut op = ptr::without_provenance_mut(1);
+    // SAFETY: the caller's promise, and a place of the test's.
+    let rc = unsafe { cni_plugin_start(plugin, operation, request, &raw mut op, out) };
+    if rc != cni_rc::CNI_OK {
+        assert!(op.is_null());
+        return rc;
+    }
+    // SAFETY: the place is NULL or writable.
+    assert!(unsafe { out.as_ref() }.is_none_or(|out| out.is_null()), "no error");
+    // SAFETY: started above, finished once.
+    unsafe { cni_op_finish(op, out) }
+}
+
+/// Like [`plugin_op`].
+unsafe fn runtime_op(
+    runtime: *mut cni_runtime,
+    operation: *const c_char,
+    conf: *const c_char,
+    rt: *const c_char,
+    out: *mut *mut c_char,
+) -> cni_rc {
+    let mut op = ptr::without_provenance_mut(1);
+    // SAFETY: the caller's promise, and a place of the test's.
+    let rc = unsafe { cni_runtime_start(runtime, operation, conf, rt, &raw mut op, out) };
+    if rc != cni_rc::CNI_OK {
+        assert!(op.is_null());
+        return rc;
+    }
+    // SAFETY: started above, finished once.
+    unsafe { cni_op_finish(op, out) }
+}
 
 /// What a call with good strings answers: those that need a plugin, a file or a good path find none here.
 fn answer(function: &str) -> cni_rc {
@@ -190,6 +231,40 @@ fn cancel_takes_null_for_all_and_no_bad_utf8() {
         cni_plugin_free(ptr::null_mut());
         cni_string_free(ptr::null_mut());
         assert_eq!(CStr::from_ptr(cni_plugin_name(ptr::null())), c"");
+    }
+}
+
+#[test]
+fn a_call_needs_a_place_and_a_known_operation_and_its_functions_take_no_null() {
+    let plugin = handle();
+    let mut error = ptr::null_mut();
+    // SAFETY: a handle that lives, strings and places of the test's.
+    unsafe {
+        let rc = cni_plugin_start(plugin, c"setup_pod".as_ptr(), POD.as_ptr(), ptr::null_mut(), &raw mut error);
+        let text = CStr::from_ptr(error).to_str().unwrap().to_owned();
+        cni_string_free(error);
+        refused("cni_plugin_start(op)", (rc, text), "op");
+        let mut op = ptr::null_mut();
+        for (operation, request, words) in
+            [(c"cni_setup_pod", POD, "operation"), (c"setup_pod", c"{", "pod request"), (c"list_pods", POD, "request")]
+        {
+            let rc = cni_plugin_start(plugin, operation.as_ptr(), request.as_ptr(), &raw mut op, &raw mut error);
+            let text = CStr::from_ptr(error).to_str().unwrap().to_owned();
+            cni_string_free(error);
+            assert!(rc == cni_rc::CNI_E_INVALID_ARGUMENT && op.is_null() && text.contains(words), "{text}");
+        }
+        let rc = cni_plugin_start(plugin, c"list_pods".as_ptr(), ptr::null(), &raw mut op, ptr::null_mut());
+        assert_eq!((rc, cni_op_wait(op, -1)), (cni_rc::CNI_OK, cni_rc::CNI_OK));
+        assert_eq!(cni_op_finish(op, ptr::null_mut()), cni_rc::CNI_OK);
+
+        assert_eq!(cni_op_fd(ptr::null()), -1);
+        assert_eq!(cni_op_wait(ptr::null_mut(), 0), cni_rc::CNI_E_INVALID_ARGUMENT);
+        assert_eq!(cni_op_cancel(ptr::null_mut()), cni_rc::CNI_E_INVALID_ARGUMENT);
+        let rc = cni_op_finish(ptr::null_mut(), &raw mut error);
+        let text = CStr::from_ptr(error).to_str().unwrap().to_owned();
+        cni_string_free(error);
+        refused("cni_op_finish(op)", (rc, text), "op");
+        cni_plugin_free(plugin);
     }
 }
 

@@ -12,7 +12,7 @@ use std::process::Command;
 use common::{run, shared_library};
 
 /// Every exported symbol. A name never goes away and never changes its signature.
-const EXPORTS: [&str; 39] = [
+const EXPORTS: [&str; 45] = [
     "cni_abi_version",
     "cni_check_pod",
     "cni_conf_parse",
@@ -24,6 +24,10 @@ const EXPORTS: [&str; 39] = [
     "cni_list_pods",
     "cni_netns_create",
     "cni_netns_remove",
+    "cni_op_cancel",
+    "cni_op_fd",
+    "cni_op_finish",
+    "cni_op_wait",
     "cni_plugin_cancel",
     "cni_plugin_capabilities",
     "cni_plugin_event",
@@ -32,6 +36,7 @@ const EXPORTS: [&str; 39] = [
     "cni_plugin_name",
     "cni_plugin_new",
     "cni_plugin_reload",
+    "cni_plugin_start",
     "cni_plugin_status",
     "cni_pod_status",
     "cni_rc_name",
@@ -46,6 +51,7 @@ const EXPORTS: [&str; 39] = [
     "cni_runtime_gc",
     "cni_runtime_new",
     "cni_runtime_plugin_version",
+    "cni_runtime_start",
     "cni_runtime_status",
     "cni_runtime_validate",
     "cni_setup_pod",

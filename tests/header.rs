@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// In the order in which the header shows them.
-const SOURCES: [&str; 8] = ["library", "rc", "plugin", "runtime", "conf", "callbacks", "json", "netns"];
+const SOURCES: [&str; 9] = ["library", "rc", "plugin", "runtime", "op", "conf", "callbacks", "json", "netns"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -61,7 +61,12 @@ fn callback_members(header: &str) -> usize {
 fn every_function_says_all_that_a_caller_asks() {
     let header = fs::read_to_string(root().join("include/cnirt.h")).unwrap();
     let functions = functions(&header);
-    assert_eq!(functions.len(), header.matches(");").count() - callback_members(&header), "a function has no comment");
+    let declarations: String = header.lines().filter(|line| !line.starts_with(" *")).collect();
+    assert_eq!(
+        functions.len(),
+        declarations.matches(");").count() - callback_members(&header),
+        "a function has no comment"
+    );
     for (comment, declaration) in &functions {
         for heading in ["Ownership: ", "NULL: ", "Threads: ", "Errors: ", "Since: 0."] {
             assert!(comment.contains(heading), "{declaration} does not say {heading:?}");

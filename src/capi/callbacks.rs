@@ -181,10 +181,10 @@ impl Callbacks {
         }
     }
 
-    /// Where the handle's calls log to: the host's callback, or nowhere.
+    /// Where the handle's calls log to: the host's callback, or nowhere. Does not keep the callbacks.
     pub(super) fn log(self: &Arc<Self>) -> Dispatch {
         match self.table.log {
-            Some(_) => Dispatch::new(LogCallback(Arc::clone(self))),
+            Some(_) => Dispatch::new(LogCallback { id: self.id, callbacks: Arc::downgrade(self) }),
             None => Dispatch::none(),
         }
     }

@@ -188,6 +188,8 @@ fn log_lines_carry_level_target_message_and_fields_and_never_recur() {
         *data.told.lock().unwrap(),
         [r#"2 cnirt::test skipped it {"count":3,"file":"a.conf","ok":true}"#, r#"5 cnirt::test  {"text":"a\u0000b"}"#,]
     );
-    drop((callbacks, log));
-    assert_eq!(*data.freed.lock().unwrap(), 1);
+    drop(callbacks);
+    assert_eq!(*data.freed.lock().unwrap(), 1, "where to log is still known");
+    tracing::dispatcher::with_default(&log, || tracing::error!("after the end"));
+    assert_eq!(data.told.lock().unwrap().len(), 2);
 }

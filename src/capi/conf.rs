@@ -71,7 +71,7 @@ pub unsafe extern "C" fn cni_confdir_load(dir: *const c_char, name: *const c_cha
 /// one (ConfListFromConf).
 ///
 /// json: the text. dir: the directory that the text's file is in, or would be: the plugins in the .conf files of its
-/// subdirectory with the network's name are added to the list, which must have some then (NetworkConfFromFile); NULL is
+/// subdirectory with the network's name are added to the list, which must have some then (NetworkConfFromFile). NULL is
 /// no such files. out: as of cni_confdir_load, without file.
 ///
 /// Ownership: the strings are borrowed; free *out with cni_string_free.

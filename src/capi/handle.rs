@@ -205,7 +205,7 @@ fn null_is_not_allowed<H: Opaque>() -> Error {
 /// The fields are dropped in this order: whoever ends the core after the last ticket must not find it in use.
 pub(super) struct Running<H: Opaque> {
     whole: Arc<Whole<H::Core>>,
-    _ticket: Ticket<H>,
+    ticket: Ticket<H>,
 }
 
 impl<H: Opaque> Running<H> {
@@ -235,7 +235,12 @@ impl<H: Opaque> Running<H> {
             Arc::increment_strong_count(pointer);
             Arc::from_raw(pointer)
         };
-        Ok(Self { whole, _ticket: Ticket(owner) })
+        Ok(Self { whole, ticket: Ticket(owner) })
+    }
+
+    /// The handle's.
+    pub(super) fn id(&self) -> HandleId {
+        self.ticket.0.handle().id
     }
 
     pub(super) fn core(&self) -> &H::Core {
@@ -244,6 +249,21 @@ impl<H: Opaque> Running<H> {
 
     pub(super) fn log(&self) -> &Dispatch {
         &self.whole.log
+    }
+}
+
+impl<H: Opaque> Clone for Running<H> {
+    /// Another call: as long as this one runs the handle is there, being freed or not.
+    fn clone(&self) -> Self {
+        let owner = Arc::clone(&self.ticket.0);
+        owner.handle().lock().running += 1;
+        Self { whole: Arc::clone(&self.whole), ticket: Ticket(owner) }
+    }
+}
+
+impl<H: Opaque> AsRef<H::Core> for Running<H> {
+    fn as_ref(&self) -> &H::Core {
+        self.core()
     }
 }
 

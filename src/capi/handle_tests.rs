@@ -1,4 +1,4 @@
-use std::ffi::c_void;
+use std::ffi::{c_char, c_void};
 use std::ptr;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -204,5 +204,48 @@ fn a_free_in_a_callback_only_marks_and_the_last_call_frees() {
         may_end.wait();
         assert_eq!(other_call.join().unwrap(), cni_rc::CNI_OK);
         assert_eq!(data.freed(), 1);
+    });
+}
+
+/// Counts what a free did that returned too early or let a stranger free.
+struct Owner {
+    thread: thread::ThreadId,
+    freed: AtomicUsize,
+    by_strangers: AtomicUsize,
+}
+
+unsafe extern "C" fn freed_by(data: *mut c_void) {
+    // SAFETY: the test below passes its `Owner`, which outlives the handle.
+    let owner = unsafe { &*data.cast::<Owner>() };
+    let stranger = usize::from(thread::current().id() != owner.thread);
+    owner.by_strangers.fetch_add(stranger, Ordering::SeqCst);
+    owner.freed.fetch_add(1, Ordering::SeqCst);
+}
+
+unsafe extern "C" fn log(_: *mut c_void, _: i32, _: *const c_char, _: *const c_char, _: *const c_char) {}
+
+#[test]
+fn data_is_freed_by_the_free_and_not_by_who_makes_another_handle_meanwhile() {
+    const ROUNDS: usize = 1000;
+    let new_and_free = || {
+        // On the heap and never freed: a late data_free is to be counted, not to crash the test.
+        let owner: &Owner = Box::leak(Box::new(Owner {
+            thread: thread::current().id(),
+            freed: AtomicUsize::new(0),
+            by_strangers: AtomicUsize::new(0),
+        }));
+        let data = ptr::from_ref(owner).cast_mut().cast();
+        let table = cni_callbacks { data, data_free: Some(freed_by), log: Some(log), ..table(&Data::new(|| {})) };
+        let early = (0..ROUNDS).filter(|round| {
+            Handle::new(&table).free();
+            owner.freed.load(Ordering::SeqCst) != round + 1
+        });
+        (early.count(), owner.by_strangers.load(Ordering::SeqCst))
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(new_and_free)).collect();
+        for thread in threads {
+            assert_eq!(thread.join().unwrap(), (0, 0));
+        }
     });
 }

@@ -1,7 +1,7 @@
 //! Log lines go to the host's callback, and nowhere else.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::Weak;
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
@@ -10,9 +10,16 @@ use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::capi::callbacks::Callbacks;
+use crate::capi::guard::reentry::HandleId;
 
 /// Forwards events; spans are not followed, as every event carries its own fields.
-pub(super) struct LogCallback(pub(super) Arc<Callbacks>);
+pub(super) struct LogCallback {
+    pub(super) id: HandleId,
+    /// Not kept alive from here: tracing holds every dispatcher for a moment when any handle in the process is made,
+    /// on that handle's thread and with its lock held, and the host's data must not be freed there. Who logs is in a
+    /// call, which keeps the callbacks.
+    pub(super) callbacks: Weak<Callbacks>,
+}
 
 impl Subscriber for LogCallback {
     fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
@@ -21,7 +28,7 @@ impl Subscriber for LogCallback {
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         // Whatever a callback of this handle causes is not logged to it: a log callback would call itself.
-        metadata.is_event() && !self.0.id().in_callback()
+        metadata.is_event() && !self.id.in_callback()
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
@@ -33,10 +40,11 @@ impl Subscriber for LogCallback {
     fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
 
     fn event(&self, event: &Event<'_>) {
+        let Some(callbacks) = self.callbacks.upgrade() else { return };
         let mut line = Line::default();
         event.record(&mut line);
         let metadata = event.metadata();
-        self.0.write_log(
+        callbacks.write_log(
             number(*metadata.level()),
             metadata.target(),
             &line.message,

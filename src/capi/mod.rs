@@ -1,8 +1,8 @@
 //! The C ABI and nothing else: an entry point parses its arguments, calls the core, and turns the answer into C.
 //!
 //! Every call goes through `guard`, which stops what must not reach the host: a panic, a little stack, a forked
-//! handle, a log line on its terminal. No decision about networks is made here. Below are `pod`, `network`, `conf`,
-//! `result`, `netns` and `error`.
+//! handle, a log line on its terminal. No decision about networks is made here. Below are `pod`, `network`, `op`,
+//! `conf`, `result`, `netns` and `error`.
 //!
 //! `include/cnirt.h` is generated from these files, documentation included, so the comments on C items are written for
 //! readers of C: no markup, no Rust. All `unsafe` of the ABI is in this module; each pointer's contract is in the
@@ -19,6 +19,7 @@ mod json;
 mod library;
 mod log;
 mod netns;
+mod op;
 mod plugin;
 mod pointer;
 mod rc;
@@ -33,6 +34,7 @@ pub use library::{
     cni_version,
 };
 pub use netns::{cni_netns_create, cni_netns_remove};
+pub use op::{cni_op, cni_op_cancel, cni_op_fd, cni_op_finish, cni_op_wait, cni_plugin_start, cni_runtime_start};
 pub use plugin::{
     cni_check_pod, cni_list_pods, cni_plugin, cni_plugin_cancel, cni_plugin_capabilities, cni_plugin_event,
     cni_plugin_free, cni_plugin_metrics, cni_plugin_name, cni_plugin_new, cni_plugin_reload, cni_plugin_status,

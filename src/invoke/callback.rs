@@ -14,6 +14,7 @@ use super::process::ProcessExec;
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::invoke::Exec;
+use crate::thread::HostSignals;
 
 /// How the host finds and runs plugins itself. `None` is "not given": the built-in way.
 pub trait PluginCallbacks: Send + Sync {
@@ -45,7 +46,11 @@ impl Exec for CallbackExec {
         let mut question = question(call);
         question.insert("type".into(), plugin_type.into());
         question.insert("dirs".into(), dirs.iter().map(|dir| dir.to_string_lossy()).collect());
-        let Some(answer) = self.callbacks.find_plugin(&Value::Object(question).to_string()) else {
+        let asked = {
+            let _signals = HostSignals::restored();
+            self.callbacks.find_plugin(&Value::Object(question).to_string())
+        };
+        let Some(answer) = asked else {
             return self.native.find_in_path(call, plugin_type, dirs);
         };
         // The path is shown to the host again, in JSON: it must be text.
@@ -72,9 +77,11 @@ impl Exec for CallbackExec {
             let left = u64::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
             question.insert("timeoutMs".into(), left.max(1).into());
         }
-        self.callbacks
-            .exec_plugin(&Value::Object(question).to_string())
-            .unwrap_or_else(|| self.native.exec_plugin(call, path, stdin, env))
+        let answer = {
+            let _signals = HostSignals::restored();
+            self.callbacks.exec_plugin(&Value::Object(question).to_string())
+        };
+        answer.unwrap_or_else(|| self.native.exec_plugin(call, path, stdin, env))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::thread;
 
 use crate::error::{Error, ErrorClass, Result};
+use crate::thread::{SignalsBlocked, error_of_panic};
 
 /// Enough for a few system calls; the smallest that the threads library accepts is 16 KiB.
 const STACK: usize = 128 * 1024;
@@ -11,39 +12,13 @@ const STACK: usize = 128 * 1024;
 pub(super) fn run<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     thread::scope(|scope| {
         let spawned = {
-            let _blocked = Blocked::all();
+            // The host's handlers know nothing of a thread with a small stack in another namespace.
+            let _blocked = SignalsBlocked::all();
             thread::Builder::new().name("cnirt-netns".into()).stack_size(STACK).spawn_scoped(scope, work)
         };
         let thread = spawned.map_err(|error| Error::os(ErrorClass::Io, "start a helper thread", &error))?;
-        thread.join().unwrap_or_else(|_| Err(Error::new(ErrorClass::Panic, "a helper thread panicked")))
+        thread.join().unwrap_or_else(|panic| Err(error_of_panic(panic)))
     })
-}
-
-/// Blocks every signal on this thread while it lives. A new thread inherits that: the host's handlers know nothing of a
-/// thread with a small stack in another namespace.
-struct Blocked(libc::sigset_t);
-
-impl Blocked {
-    fn all() -> Self {
-        // SAFETY: a sigset_t is plain bits, and sigfillset and pthread_sigmask write all of those that are passed. They
-        // fail only for arguments that are not passed here.
-        unsafe {
-            let mut all: libc::sigset_t = std::mem::zeroed();
-            let mut before: libc::sigset_t = std::mem::zeroed();
-            libc::sigfillset(&raw mut all);
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
-            Self(before)
-        }
-    }
-}
-
-impl Drop for Blocked {
-    fn drop(&mut self) {
-        // SAFETY: the set was filled in by pthread_sigmask, on this thread: the guard never leaves the function.
-        unsafe {
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut());
-        }
-    }
 }
 
 #[cfg(test)]
@@ -56,11 +31,13 @@ mod tests {
     }
 
     #[test]
-    fn signals_are_blocked_on_the_helper_and_as_before_on_the_caller() {
+    fn all_signals_but_faults_are_blocked_on_the_helper_and_as_before_on_the_caller() {
         let before = blocked();
         let inside = u64::from_str_radix(&run(|| Ok(blocked())).unwrap(), 16).unwrap();
-        // All but KILL (9), STOP (19), and 32 to 34, some of which the threads library keeps for itself.
-        assert_eq!(inside | 0x3_8000_0000, !(1 << 8 | 1 << 18), "{inside:x}");
+        // All but KILL (9), STOP (19), faults, and 32 to 34, some of which the threads library keeps for itself.
+        let faults = [libc::SIGILL, libc::SIGTRAP, libc::SIGBUS, libc::SIGFPE, libc::SIGSEGV, libc::SIGSYS];
+        let open = faults.iter().fold(1 << 8 | 1 << 18, |open, fault| open | 1 << (fault - 1));
+        assert_eq!(inside | 0x3_8000_0000, !open, "{inside:x}");
         assert_eq!(blocked(), before);
     }
 

@@ -1,60 +1,129 @@
-//! The calls that are under way: cancelled by name, and one at a time for each pod.
+//! The calls that are under way: cancelled by name, and one at a time for each pod, in the order in which they came.
+//!
+//! A synchronous call waits for its turn on its thread. A background call leaves word what to do when it is its turn,
+//! and holds no thread until then; both stand in the same line.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::call::{Call, CancelToken};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::names::ContainerId;
+use crate::op::Job;
 
 /// The calls of one network plugin.
-#[derive(Default)]
-pub(super) struct Calls {
-    /// Held for a moment only, never while a plugin runs.
-    state: Mutex<State>,
-    /// Notified when a pod becomes free and when a call is cancelled.
-    changed: Condvar,
-}
+#[derive(Clone, Default)]
+pub(super) struct Calls(Arc<Mutex<State>>);
 
+/// Held for a moment only, never while a plugin runs or somebody is woken. Changed by single insertions and removals: a
+/// panic elsewhere cannot leave it half done.
 #[derive(Default)]
 struct State {
     next: u64,
     running: HashMap<u64, Running>,
-    busy: HashSet<ContainerId>,
+    /// Who works on each pod, and behind it those who wait for that. A line that nobody stands in is not kept.
+    lines: HashMap<ContainerId, VecDeque<Standing>>,
 }
 
 struct Running {
     call_id: Option<String>,
     pod: Option<ContainerId>,
     cancel: CancelToken,
+    job: Weak<Job>,
 }
 
+struct Standing {
+    number: u64,
+    wake: Wake,
+}
+
+/// Whom to tell that it is his turn.
+enum Wake {
+    Nobody,
+    Thread(Arc<Condvar>),
+    Background(Start),
+}
+
+type Start = Box<dyn FnOnce() + Send>;
+
 /// A call that is registered as long as this lives.
-pub(super) struct Registered<'a> {
-    calls: &'a Calls,
+pub(super) struct Registered {
+    calls: Calls,
     number: u64,
 }
 
-/// The right to work on a pod, as long as this lives.
-pub(super) struct PodTurn<'a> {
-    calls: &'a Calls,
+/// A place in a pod's line; the first one is the right to work on the pod. Dropping it lets the next one go on.
+pub(super) struct Place {
+    calls: Calls,
+    key: PlaceKey,
+}
+
+/// Names a place.
+#[derive(Clone)]
+pub(super) struct PlaceKey {
     pod: ContainerId,
+    number: u64,
+}
+
+impl State {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn is_first(&self, key: &PlaceKey) -> bool {
+        self.lines.get(&key.pod).and_then(VecDeque::front).is_some_and(|first| first.number == key.number)
+    }
+
+    fn set_wake(&mut self, key: &PlaceKey, wake: Wake) {
+        let mut standing = self.lines.get_mut(&key.pod).into_iter().flatten();
+        if let Some(own) = standing.find(|standing| standing.number == key.number) {
+            own.wake = wake;
+        }
+    }
+
+    /// Takes a place out of its line; answers whom to tell.
+    fn leave(&mut self, key: &PlaceKey) -> Wake {
+        let was_first = self.is_first(key);
+        let Some(line) = self.lines.get_mut(&key.pod) else { return Wake::Nobody };
+        line.retain(|standing| standing.number != key.number);
+        match line.front_mut() {
+            Some(first) if was_first => std::mem::replace(&mut first.wake, Wake::Nobody),
+            Some(_) => Wake::Nobody,
+            None => {
+                self.lines.remove(&key.pod);
+                Wake::Nobody
+            }
+        }
+    }
 }
 
 impl Calls {
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        // The state is changed by single insertions and removals: a panic elsewhere cannot leave it half done.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a call known to [`cancel`](Self::cancel).
-    pub(super) fn register(&self, call: &Call, pod: Option<&ContainerId>) -> Registered<'_> {
-        let running = Running { call_id: call.id.clone(), pod: pod.cloned(), cancel: call.cancel.clone() };
+    pub(super) fn register(&self, call: &Call, pod: Option<&ContainerId>) -> Registered {
+        let (call_id, pod, cancel) = (call.id.clone(), pod.cloned(), call.cancel.clone());
         let mut state = self.state();
-        state.next += 1;
-        let number = state.next;
-        state.running.insert(number, running);
-        Registered { calls: self, number }
+        let number = state.number();
+        state.running.insert(number, Running { call_id, pod, cancel, job: Weak::new() });
+        Registered { calls: self.clone(), number }
+    }
+
+    /// Lets [`cancel`](Self::cancel) reach a background call that has not begun. Looks once itself, as a cancellation may
+    /// just have passed.
+    pub(super) fn attach(&self, number: u64, job: &Arc<Job>) {
+        let mut state = self.state();
+        let Some(running) = state.running.get_mut(&number) else { return };
+        running.job = Arc::downgrade(job);
+        let cancelled = running.cancel.is_cancelled();
+        drop(state);
+        if cancelled {
+            job.cancel();
+        }
     }
 
     /// Cancels the calls whose call id or pod is `id`, or all. Answers how many.
@@ -65,42 +134,142 @@ impl Calls {
                 running.call_id.as_deref() == Some(id) || running.pod.as_ref().is_some_and(|pod| pod.as_str() == id)
             })
         });
-        let mut count = 0;
+        let (mut count, mut jobs) = (0, Vec::new());
         for running in meant {
+            // Under the lock: who looks later sees it, and who waits already is woken below.
             running.cancel.cancel();
+            jobs.extend(running.job.upgrade());
             count += 1;
         }
+        let standing = state.lines.values().flatten();
+        let threads: Vec<_> = standing.filter_map(|standing| standing.wake.thread()).collect();
         drop(state);
-        self.changed.notify_all();
+        for thread in threads {
+            thread.notify_one();
+        }
+        for job in jobs {
+            job.cancel();
+        }
         count
     }
 
+    #[cfg(test)]
+    pub(super) fn standing(&self, pod: &ContainerId) -> usize {
+        self.state().lines.get(pod).map_or(0, VecDeque::len)
+    }
+
+    /// Stands in the pod's line, at its end.
+    pub(super) fn line_up(&self, pod: &ContainerId) -> Place {
+        let mut state = self.state();
+        let number = state.number();
+        state.lines.entry(pod.clone()).or_default().push_back(Standing { number, wake: Wake::Nobody });
+        Place { calls: self.clone(), key: PlaceKey { pod: pod.clone(), number } }
+    }
+
     /// Waits until no other call works on the pod; ends at the call's deadline, or when it is cancelled.
-    pub(super) fn pod_turn(&self, call: &Call, pod: &ContainerId) -> Result<PodTurn<'_>> {
+    pub(super) fn pod_turn(&self, call: &Call, pod: &ContainerId) -> Result<Place> {
+        let place = self.line_up(pod);
+        let turn = Arc::new(Condvar::new());
         let mut state = self.state();
         loop {
-            call.check().map_err(|error| error.context(format!("waiting for another operation on pod {pod}")))?;
-            if state.busy.insert(pod.clone()) {
-                return Ok(PodTurn { calls: self, pod: pod.clone() });
+            call.check().map_err(|error| waiting_for(pod, &error))?;
+            if state.is_first(&place.key) {
+                return Ok(place);
             }
+            state.set_wake(&place.key, Wake::Thread(Arc::clone(&turn)));
             state = match call.remaining() {
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(left) => self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => turn.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(left) => turn.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
             };
+        }
+    }
+
+    /// Has `start` called once, when it is this place's turn: here, or by whoever ends his. Never, if the place is left
+    /// before.
+    pub(super) fn when_first(&self, key: &PlaceKey, start: impl FnOnce() + Send + 'static) {
+        let mut state = self.state();
+        if state.is_first(key) {
+            drop(state);
+            start();
+        } else {
+            state.set_wake(key, Wake::Background(Box::new(start)));
         }
     }
 }
 
-impl Drop for Registered<'_> {
+/// The error of a call that ended while another one worked on its pod.
+fn waiting_for(pod: &ContainerId, error: &Error) -> Error {
+    error.clone().context(format!("waiting for another operation on pod {pod}"))
+}
+
+impl Wake {
+    fn thread(&self) -> Option<Arc<Condvar>> {
+        if let Self::Thread(thread) = self { Some(Arc::clone(thread)) } else { None }
+    }
+
+    fn tell(self) {
+        match self {
+            Self::Nobody => {}
+            Self::Thread(thread) => thread.notify_one(),
+            Self::Background(start) => start_next(start),
+        }
+    }
+}
+
+/// Calls `start`. One that fails ends its call, whose place is left, which starts the next: one after another, and not
+/// one within the other, as a line may be longer than the stack is deep.
+fn start_next(start: Start) {
+    thread_local! {
+        /// What to start after that which is being started on this thread.
+        static NEXT: RefCell<Option<VecDeque<Start>>> = const { RefCell::new(None) };
+    }
+    let mut now = NEXT.with_borrow_mut(|next| {
+        if let Some(next) = next {
+            next.push_back(start);
+            return None;
+        }
+        *next = Some(VecDeque::new());
+        Some(start)
+    });
+    while let Some(start) = now {
+        start();
+        now = NEXT.with_borrow_mut(|next| {
+            let following = next.as_mut().and_then(VecDeque::pop_front);
+            if following.is_none() {
+                *next = None;
+            }
+            following
+        });
+    }
+}
+
+impl Registered {
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl Place {
+    pub(super) fn key(&self) -> PlaceKey {
+        self.key.clone()
+    }
+
+    /// The error of a call that ended in this place before it began.
+    pub(super) fn refused(&self, error: &Error) -> Error {
+        if self.calls.state().is_first(&self.key) { error.clone() } else { waiting_for(&self.key.pod, error) }
+    }
+}
+
+impl Drop for Registered {
     fn drop(&mut self) {
         self.calls.state().running.remove(&self.number);
     }
 }
 
-impl Drop for PodTurn<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.calls.state().busy.remove(&self.pod);
-        self.calls.changed.notify_all();
+        let next = self.calls.state().leave(&self.key);
+        next.tell();
     }
 }
 
@@ -132,7 +301,7 @@ mod tests {
             drop(first);
             freed.recv().unwrap();
         });
-        assert!(calls.state().busy.is_empty());
+        assert!(calls.state().lines.is_empty());
     }
 
     #[test]

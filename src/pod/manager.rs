@@ -1,17 +1,18 @@
 //! The manager around a network plugin: one operation at a time for each pod, limits, cancellation, counts.
 
 use std::ffi::CStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::call::Call;
 use crate::error::{Error, ErrorClass, Result};
 use crate::invoke::callback::PluginCallbacks;
-use crate::pod::calls::Calls;
+use crate::op::{Op, Pool};
+use crate::pod::calls::{Calls, Place};
 use crate::pod::metrics::Metrics;
 use crate::pod::{
-    CniNetworkPlugin, Host, KnownPod, NetworkPlugin, NoopNetworkPlugin, PluginKind, PluginOptions, PodAttachments,
-    PodChecks, PodRequest, PodResult, PodStatus, Status,
+    CniNetworkPlugin, Host, KnownPod, NetworkPlugin, NoopNetworkPlugin, Operation, PluginKind, PluginOptions,
+    PodAttachments, PodChecks, PodRequest, PodResult, PodStatus, Status,
 };
 
 /// What a host can do itself instead of the built-in way.
@@ -29,18 +30,19 @@ pub struct PluginManager {
     timeout: Duration,
     calls: Calls,
     metrics: Arc<Metrics>,
+    pool: Pool,
 }
 
 impl PluginManager {
     /// Makes the network plugin and reads the configuration; a node without one is no error.
     pub fn new(options: PluginOptions, hooks: Hooks) -> Result<Self> {
         let metrics = Arc::new(Metrics::new());
-        let timeout = options.timeout;
+        let (timeout, pool) = (options.timeout, Pool::new(options.op_threads));
         let plugin: Box<dyn NetworkPlugin> = match options.plugin {
             PluginKind::Noop => Box::new(NoopNetworkPlugin),
             PluginKind::Cni => Box::new(CniNetworkPlugin::new(options, hooks, Some(metrics.clone()))?),
         };
-        Ok(Self { plugin, timeout, calls: Calls::default(), metrics })
+        Ok(Self { plugin, timeout, calls: Calls::default(), metrics, pool })
     }
 
     /// `cni` or `kubernetes.io/no-op`.
@@ -70,7 +72,7 @@ impl PluginManager {
 
     /// Every pod that is recorded.
     pub fn list_pods(&self) -> Result<Vec<KnownPod>> {
-        self.count("list_pods", || self.plugin.list_pods())
+        self.count("list_pods", Instant::now(), || self.plugin.list_pods())
     }
 
     /// Whether pods can be set up, and what is configured.
@@ -90,7 +92,7 @@ impl PluginManager {
 
     /// Tells of an event (`pod-cidr-change` with `{"pod-cidr": …}`); unknown names are ignored.
     pub fn event(&self, name: &str, details: &str) -> Result<()> {
-        self.count("event", || self.plugin.event(name, details))
+        self.count("event", Instant::now(), || self.plugin.event(name, details))
     }
 
     /// Counts and durations as Prometheus text.
@@ -103,6 +105,46 @@ impl PluginManager {
         self.calls.cancel(id)
     }
 
+    /// Starts an operation in the background; `owner` is kept until it has ended. What it logs goes where the calling
+    /// thread logs now. `E_IO` where no thread can be started; what the operation itself does is [`Op::finish`]'s to say.
+    pub fn start(owner: impl AsRef<Self> + Send + 'static, operation: Operation) -> Result<Op> {
+        let manager = owner.as_ref();
+        let begun = Instant::now();
+        let call = match operation.pod_request() {
+            Some(request) => manager.call_on_pod(request)?,
+            None => manager.call_on_node(),
+        };
+        let calls = manager.calls.clone();
+        let registered = calls.register(&call, operation.pod_request().map(|request| &request.id));
+        let place = operation.in_turn().map(|request| calls.line_up(&request.id));
+        let (number, key) = (registered.number(), place.as_ref().map(Place::key));
+        let entry = manager.pool.entry();
+        let op = entry.call(call, move |call, verdict| {
+            let manager = owner.as_ref();
+            let answer = manager.count_if(operation.counter(), begun, || {
+                verdict.map_err(|error| place.as_ref().map_or_else(|| error.clone(), |place| place.refused(&error)))?;
+                operation.run(call, &*manager.plugin, &manager.metrics)
+            });
+            // The owner last: what it owns may end with it.
+            drop((place, registered));
+            drop(owner);
+            answer
+        })?;
+        calls.attach(number, op.job());
+        match key {
+            None => op.job().queue()?,
+            Some(key) => {
+                let (answer, job) = (Arc::new(OnceLock::new()), Arc::clone(op.job()));
+                let said = Arc::clone(&answer);
+                calls.when_first(&key, move || drop(said.set(job.queue())));
+                if let Some(Err(error)) = answer.get() {
+                    return Err(error.clone());
+                }
+            }
+        }
+        Ok(op)
+    }
+
     fn on_pod<T>(
         &self,
         operation: &'static str,
@@ -110,34 +152,58 @@ impl PluginManager {
         in_turn: bool,
         run: impl FnOnce(&Call) -> Result<T>,
     ) -> Result<T> {
-        self.count(operation, || {
-            for (key, asked) in [("replace", request.replace), ("force", request.force)] {
-                if asked {
-                    let words = format!("pod request, key {key:?}: not supported by this version");
-                    return Err(Error::new(ErrorClass::Unsupported, words));
-                }
-            }
-            let env = request.env.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-            let limits = Call::with_timeout(Some(request.timeout.unwrap_or(self.timeout)));
-            let call = Call { id: request.call_id.clone(), env, ..limits };
+        self.count(operation, Instant::now(), || {
+            let call = self.call_on_pod(request)?;
             let _registered = self.calls.register(&call, Some(&request.id));
             let _turn = if in_turn { Some(self.calls.pod_turn(&call, &request.id)?) } else { None };
             run(&call)
         })
     }
 
+    fn call_on_pod(&self, request: &PodRequest) -> Result<Call> {
+        for (key, asked) in [("replace", request.replace), ("force", request.force)] {
+            if asked {
+                let words = format!("pod request, key {key:?}: not supported by this version");
+                return Err(Error::new(ErrorClass::Unsupported, words));
+            }
+        }
+        let env = request.env.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        let limits = Call::with_timeout(Some(request.timeout.unwrap_or(self.timeout)));
+        Ok(Call { id: request.call_id.clone(), env, ..limits })
+    }
+
     fn on_node<T>(&self, operation: &'static str, run: impl FnOnce(&Call) -> Result<T>) -> Result<T> {
-        self.count(operation, || {
-            let call = Call::with_timeout(Some(self.timeout));
+        self.count(operation, Instant::now(), || {
+            let call = self.call_on_node();
             let _registered = self.calls.register(&call, None);
             run(&call)
         })
     }
 
-    fn count<T>(&self, operation: &'static str, run: impl FnOnce() -> Result<T>) -> Result<T> {
-        let begun = Instant::now();
+    fn call_on_node(&self) -> Call {
+        Call::with_timeout(Some(self.timeout))
+    }
+
+    /// Counts an operation that is one of those that are counted.
+    fn count_if<T>(
+        &self,
+        operation: Option<&'static str>,
+        begun: Instant,
+        run: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        match operation {
+            Some(operation) => self.count(operation, begun, run),
+            None => run(),
+        }
+    }
+
+    fn count<T>(&self, operation: &'static str, begun: Instant, run: impl FnOnce() -> Result<T>) -> Result<T> {
         let answer = run();
         self.metrics.operation(operation, begun.elapsed(), answer.as_ref().err().map(Error::class));
         answer
     }
 }
+
+#[cfg(test)]
+#[path = "manager_tests.rs"]
+mod tests;

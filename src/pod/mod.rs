@@ -13,6 +13,7 @@ mod loopback;
 mod manager;
 mod metrics;
 mod noop;
+mod operation;
 mod options;
 mod request;
 mod runtime_conf;
@@ -35,6 +36,7 @@ pub use answer::{
 pub use cni::{CniNetwork, CniNetworkPlugin};
 pub use manager::{Hooks, PluginManager};
 pub use noop::NoopNetworkPlugin;
+pub use operation::Operation;
 pub use options::{Builtin, IpPreference, PluginKind, PluginOptions};
 pub use request::{Bandwidth, Dns, NetworkChoice, NetworkRequest, PodRequest, PortMapping};
 

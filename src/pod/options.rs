@@ -1,6 +1,7 @@
 //! The options of a network plugin, and their defaults.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -80,6 +81,8 @@ pub struct PluginOptions {
     pub plugin_env: BTreeMap<String, String>,
     /// `owner`: a tag on cache entries.
     pub owner: String,
+    /// `opThreads`: the most threads that background calls run on, at least 1.
+    pub op_threads: NonZeroUsize,
     /// `ipPreference`: the order of `ips`.
     pub ip_preference: IpPreference,
 }
@@ -159,6 +162,7 @@ impl From<RuntimeOptions> for PluginOptions {
             env: engine.env,
             plugin_env: engine.plugin_env,
             owner: "cnirt".to_owned(),
+            op_threads: engine.op_threads,
             ip_preference: IpPreference::Cni,
         }
     }
@@ -213,6 +217,7 @@ mod tests {
         assert!(options.rollback && options.loopback && options.builtin.loopback);
         assert_eq!((options.if_name.as_str(), options.owner.as_str()), ("eth0", "cnirt"));
         assert_eq!((options.plugin, options.ip_preference), (PluginKind::Cni, IpPreference::Cni));
+        assert_eq!(options.op_threads.get(), 64);
     }
 
     #[test]
@@ -221,7 +226,7 @@ mod tests {
             r#"{"plugin":"noop","confDir":"/c","binDirs":["/a","","/b"],"cacheDir":"/k","defaultNetwork":"n",
                 "podCidr":"10.0.0.0/24,fd00::/64","ifName":"net1","timeoutMs":1,"killGraceMs":2,"rollback":false,
                 "rollbackTimeoutMs":3,"loopback":false,"builtin":[],"durability":"atomic","maxOutputBytes":4,
-                "env":{"A":"b"},"pluginEnv":{"C":"d"},"owner":"me","ipPreference":"ipv6"}"#,
+                "env":{"A":"b"},"pluginEnv":{"C":"d"},"owner":"me","opThreads":7,"ipPreference":"ipv6"}"#,
         )
         .unwrap();
         assert_eq!(options.plugin, PluginKind::Noop);
@@ -235,6 +240,7 @@ mod tests {
         assert!(!options.rollback && !options.loopback && !options.builtin.loopback);
         assert_eq!(options.durability, Durability::Atomic);
         assert_eq!((options.env.unwrap()["A"].as_str(), options.plugin_env["C"].as_str()), ("b", "d"));
+        assert_eq!(options.op_threads.get(), 7);
         assert_eq!((options.owner.as_str(), options.ip_preference), ("me", IpPreference::Ipv6));
     }
 
@@ -258,6 +264,10 @@ mod tests {
             (r#"{"builtin":["bridge"]}"#, "plugin options, key \"builtin\": there is no built-in plugin \"bridge\""),
             (r#"{"confDir":""}"#, "plugin options, key \"confDir\": : cannot make an empty path absolute"),
             (r#"{"builtin":"all"}"#, "plugin options, key \"builtin\": expected a list of plugin types, or \"auto\""),
+            (
+                r#"{"opThreads":0}"#,
+                "plugin options, key \"opThreads\": invalid value: integer `0`, expected a nonzero usize",
+            ),
             (r#"{"timeoutMs":-1}"#, "plugin options, key \"timeoutMs\": invalid number"),
         ] {
             assert_eq!(PluginOptions::from_json(text).unwrap_err().to_string(), words);

@@ -48,6 +48,7 @@ static void answered(const char *what, cni_rc rc, char *out, const char *part) {
 int main(void) {
     cni_callbacks callbacks;
     cni_plugin *plugin = NULL;
+    cni_op *op = NULL;
     cni_runtime *runtime = NULL;
     char *out = NULL;
     char version[32];
@@ -87,6 +88,13 @@ int main(void) {
     answered("cni_plugin_metrics", rc, out, "cnirt_");
     rc = cni_plugin_event(plugin, "pod-cidr-change", "{\"pod-cidr\": \"10.1.0.0/16\"}", &out);
     answered("cni_plugin_event", rc, out, "{}");
+    rc = cni_plugin_start(plugin, "setup_pod", request, &op, &out);
+    expect("cni_plugin_start", rc == CNI_OK && op != NULL && out == NULL);
+    expect("cni_op_fd", cni_op_fd(op) >= 0);
+    expect("cni_op_wait", cni_op_wait(op, -1) == CNI_OK);
+    expect("cni_op_cancel", cni_op_cancel(op) == CNI_OK);
+    rc = cni_op_finish(op, &out);
+    answered("cni_op_finish", rc, out, "\"pod1\"");
     expect("cni_plugin_cancel", cni_plugin_cancel(plugin, NULL) == CNI_OK);
     cni_plugin_free(plugin);
     expect("cni_plugin_free", freed == 1);
@@ -106,6 +114,9 @@ int main(void) {
     answered("cni_runtime_status", rc, out, "{}");
     rc = cni_runtime_attachments(runtime, NULL, &out);
     answered("cni_runtime_attachments", rc, out, "[]");
+    rc = cni_runtime_start(runtime, "attachments", NULL, NULL, &op, &out);
+    expect("cni_runtime_start", rc == CNI_OK && op != NULL && out == NULL);
+    expect("its end", cni_op_finish(op, NULL) == CNI_OK);
     cni_runtime_free(runtime);
 
     rc = cni_confdir_files("/nonexistent", "[\".conflist\"]", &out);

@@ -2,7 +2,7 @@
 
 import ctypes
 import re
-from ctypes import POINTER, c_char_p, c_int32, c_size_t, c_uint32, c_void_p
+from ctypes import POINTER, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
 
 import pytest
 from support import HEADER
@@ -15,7 +15,9 @@ TEXT = re.sub(r"//[^\n]*|^#.*$", "", TEXT, flags=re.M)
 TYPES = {
     "void": None,
     "cni_rc": c_int32,
+    "int": c_int,
     "int32_t": c_int32,
+    "int64_t": c_int64,
     "uint32_t": c_uint32,
     "size_t": c_size_t,
     "char *": c_char_p,
@@ -23,6 +25,8 @@ TYPES = {
     "void *": c_void_p,
     "cni_plugin *": POINTER(_ffi.cni_plugin),
     "cni_plugin **": POINTER(POINTER(_ffi.cni_plugin)),
+    "cni_op *": POINTER(_ffi.cni_op),
+    "cni_op **": POINTER(POINTER(_ffi.cni_op)),
     "cni_callbacks *": POINTER(_ffi.cni_callbacks),
     "cni_reply *": POINTER(_ffi.cni_reply),
     "cni_runtime *": POINTER(_ffi.cni_runtime),

@@ -26,6 +26,13 @@ pub(super) fn protected<R: Send>(log: &Dispatch, body: impl FnOnce() -> Result<R
     stack::with_enough(|| with_default(log, || panic::caught(body)))?
 }
 
+/// Runs `body` where it is, whatever the stack: for what needs little of it and must not fail for want of a thread. Logs
+/// nowhere.
+pub(super) fn quiet<R>(body: impl FnOnce() -> Result<R>) -> Result<R> {
+    panic::install_hook();
+    with_default(&Dispatch::none(), || panic::caught(body))
+}
+
 /// Runs a call without a handle that answers JSON.
 ///
 /// # Safety

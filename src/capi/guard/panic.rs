@@ -1,11 +1,11 @@
 //! Panics stop at the border and print nothing on the way.
 
-use std::any::Any;
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
-use crate::error::{Error, ErrorClass, Result};
+use crate::error::Result;
+use crate::thread::error_of_panic;
 
 /// Threads that this crate starts are named so; their panics are silent too.
 const THREAD_PREFIX: &str = "cnirt";
@@ -53,20 +53,5 @@ pub(super) fn install_hook() {
 pub(super) fn caught<R>(body: impl FnOnce() -> Result<R>) -> Result<R> {
     let _inside = Inside::set(true);
     // State behind a handle is built aside and swapped, and poisoned locks are taken over: nothing is seen half made.
-    panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| Err(error_of(payload)))
-}
-
-/// The error for a caught panic.
-pub(super) fn error_of(payload: Box<dyn Any + Send>) -> Error {
-    let words = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-        (Some(words), _) => (*words).to_owned(),
-        (_, Some(words)) => words.clone(),
-        _ => {
-            // Dropping a value of an unknown type could panic again.
-            std::mem::forget(payload);
-            "without words".to_owned()
-        }
-    };
-    Error::new(ErrorClass::Panic, format!("internal error: {words}"))
-        .with_hint("this is a defect of cnirt; please report it")
+    panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| Err(error_of_panic(payload)))
 }

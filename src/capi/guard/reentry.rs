@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::capi::guard::panic::Inside;
+use crate::thread::HostSignals;
 
 /// Names a handle for as long as the process lives; an address could be used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,11 +24,12 @@ impl HandleId {
 
     /// Runs a callback of the handle.
     pub(in crate::capi) fn call_back<R>(self, callback: impl FnOnce() -> R) -> R {
-        // What the host's code does is the host's again: its panics are its own to print.
+        // What the host's code does is the host's again: its panics are its own to print, its signals are for it.
         let _outside = Inside::set(false);
         let mut callbacks = current();
         callbacks.push(self);
         let _scope = Scope::set(callbacks);
+        let _signals = HostSignals::restored();
         callback()
     }
 }

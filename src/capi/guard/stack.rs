@@ -4,8 +4,9 @@ use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::ptr;
 
-use crate::capi::guard::{panic, reentry};
+use crate::capi::guard::reentry;
 use crate::error::{Error, ErrorClass, Result};
+use crate::thread::{SignalsBlocked, error_of_panic};
 
 /// What a call may use.
 const NEEDED: usize = 512 << 10;
@@ -35,8 +36,10 @@ fn on_helper<R: Send>(body: impl FnOnce() -> R + Send) -> Result<R> {
     let callbacks = reentry::current();
     std::thread::scope(|scope| {
         let blocked = SignalsBlocked::all();
+        let host_mask = blocked.host_mask();
         let helper =
-            std::thread::Builder::new().name("cnirt-call".into()).stack_size(HELPER).spawn_scoped(scope, || {
+            std::thread::Builder::new().name("cnirt-call".into()).stack_size(HELPER).spawn_scoped(scope, move || {
+                host_mask.keep();
                 let _callbacks = reentry::Scope::set(callbacks);
                 here(body)
             });
@@ -44,7 +47,7 @@ fn on_helper<R: Send>(body: impl FnOnce() -> R + Send) -> Result<R> {
         let helper = helper.map_err(|error| {
             Error::os(ErrorClass::Io, "starting a thread, as the caller's stack is too small for this call", &error)
         })?;
-        helper.join().map_err(panic::error_of)
+        helper.join().map_err(error_of_panic)
     })
 }
 
@@ -77,28 +80,6 @@ fn bounds() -> Option<(usize, usize)> {
     (answer == 0).then(|| (low.addr(), low.addr() + size))
 }
 
-/// Blocks all signals on this thread, for a new one to inherit; the host's handlers must not run on ours.
-struct SignalsBlocked(libc::sigset_t);
-
-impl SignalsBlocked {
-    fn all() -> Self {
-        let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::zeroed());
-        // SAFETY: fills a set of ours.
-        unsafe { libc::sigfillset(all.as_mut_ptr()) };
-        // SAFETY: `all` was filled; the old mask goes to a place of ours. It cannot fail with these arguments.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
-        // SAFETY: written by the call above, and zeroed before that.
-        Self(unsafe { before.assume_init() })
-    }
-}
-
-impl Drop for SignalsBlocked {
-    fn drop(&mut self) {
-        // SAFETY: the mask that this thread had.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut()) };
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::thread::{self, Builder, ThreadId};
@@ -118,20 +99,62 @@ mod tests {
         assert_eq!(caller, same);
     }
 
-    #[test]
-    fn the_helper_has_all_signals_blocked_and_the_caller_its_own_mask() {
-        fn is_blocked(signal: i32) -> bool {
-            let mut mask = MaybeUninit::zeroed();
-            // SAFETY: only asks for the mask.
-            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, ptr::null(), mask.as_mut_ptr()) };
-            // SAFETY: written above, and zeroed before that.
-            unsafe { libc::sigismember(mask.as_ptr(), signal) == 1 }
+    /// The signals that this thread has blocked; the first is 1.
+    fn blocked() -> Vec<i32> {
+        let mut mask = MaybeUninit::zeroed();
+        // SAFETY: only asks for the mask.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, ptr::null(), mask.as_mut_ptr()) };
+        // SAFETY: written above, and zeroed before that.
+        (1..=64).filter(|signal| unsafe { libc::sigismember(mask.as_ptr(), *signal) == 1 }).collect()
+    }
+
+    fn block(signal: i32) {
+        let mut set = MaybeUninit::uninit();
+        // SAFETY: a set of ours is emptied, filled, and then read, for this thread only.
+        unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            libc::sigaddset(set.as_mut_ptr(), signal);
+            libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), ptr::null_mut());
         }
+    }
+
+    #[test]
+    fn the_helper_has_all_signals_but_faults_blocked_and_the_caller_its_own_mask() {
+        let caller = || (blocked(), with_enough(blocked).unwrap(), blocked());
+        let (before, inside, after) = Builder::new().stack_size(64 << 10).spawn(caller).unwrap().join().unwrap();
+        assert_eq!(before, after);
+        let open: Vec<_> = (1..32).filter(|signal| !inside.contains(signal)).collect();
+        let faults = [libc::SIGILL, libc::SIGTRAP, libc::SIGBUS, libc::SIGFPE, libc::SIGSEGV, libc::SIGSYS];
+        let never = [libc::SIGKILL, libc::SIGSTOP];
+        assert!(open.iter().all(|signal| faults.contains(signal) || never.contains(signal)), "{open:?}");
+        assert!(faults.iter().all(|signal| open.contains(signal)), "{open:?}");
+    }
+
+    #[test]
+    fn a_callback_on_the_helper_has_the_callers_mask() {
         let caller = || {
-            (is_blocked(libc::SIGUSR1), with_enough(|| is_blocked(libc::SIGUSR1)).unwrap(), is_blocked(libc::SIGUSR1))
+            block(libc::SIGUSR1);
+            block(libc::SIGSEGV);
+            let handle = reentry::HandleId::unique();
+            let call = || {
+                let ours = blocked();
+                let in_callback = handle.call_back(|| {
+                    // What the host does here is its own, and another call from here a call of the host's.
+                    let further = on_helper(|| (blocked(), reentry::HandleId::unique().call_back(blocked))).unwrap();
+                    (blocked(), further)
+                });
+                let on_another = on_helper(|| handle.call_back(blocked)).unwrap();
+                assert_eq!(blocked(), ours);
+                (ours, in_callback, on_another)
+            };
+            (blocked(), with_enough(call).unwrap())
         };
-        let masks = Builder::new().stack_size(64 << 10).spawn(caller).unwrap().join().unwrap();
-        assert_eq!(masks, (false, true, false));
+        let (mask, (ours, (in_callback, (further, in_further)), on_another)) =
+            Builder::new().stack_size(64 << 10).spawn(caller).unwrap().join().unwrap();
+        assert!(mask.contains(&libc::SIGUSR1) && !mask.contains(&libc::SIGTERM), "{mask:?}");
+        assert_eq!((&in_callback, &in_further, &on_another), (&mask, &mask, &mask));
+        assert_eq!(ours, further);
+        assert!(ours.contains(&libc::SIGTERM) && ours.contains(&libc::SIGSEGV), "{ours:?}");
     }
 
     #[test]

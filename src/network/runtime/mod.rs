@@ -5,22 +5,24 @@
 mod answer;
 mod options;
 mod request;
+mod running;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use self::request::{Attachment, Subject};
-use crate::call::{Call, CancelToken};
+use self::running::Running;
+use crate::call::Call;
 use crate::conf::NetworkConf;
 use crate::error::{Error, Result};
 use crate::invoke::{self, Environ, PluginCallbacks};
 use crate::names::ContainerId;
 use crate::network::{Cni, CniConfig, RuntimeConf};
+use crate::op::{Op, Pool};
 use crate::result::CniResult;
 
 pub use options::RuntimeOptions;
@@ -77,14 +79,8 @@ impl Operation {
 pub struct Runtime {
     cni: CniConfig,
     timeout: Duration,
-    /// The calls that are under way, by number. Held for a moment, never while a plugin runs.
-    running: Mutex<Running>,
-}
-
-#[derive(Default)]
-struct Running {
-    next: u64,
-    calls: HashMap<u64, CancelToken>,
+    running: Running,
+    pool: Pool,
 }
 
 impl Runtime {
@@ -106,7 +102,7 @@ impl Runtime {
             )?,
             observer: None,
         };
-        Ok(Self { cni, timeout: options.timeout, running: Mutex::default() })
+        Ok(Self { cni, timeout: options.timeout, running: Running::default(), pool: Pool::new(options.op_threads) })
     }
 
     /// Does one operation: [`Request::parse`], [`call`](Self::call) and [`perform`](Self::perform) in one.
@@ -126,7 +122,7 @@ impl Runtime {
 
     /// Does what was asked for, with a call that was made for it; answers JSON.
     pub fn perform(&self, call: &Call, request: &Request) -> Result<Value> {
-        let _registered = self.register(call);
+        let _registered = self.running.register(call);
         let nothing = |()| json!({});
         match &request.subject {
             Subject::Add(Attachment { conf, rt }) => {
@@ -147,22 +143,32 @@ impl Runtime {
         }
     }
 
-    /// Cancels every running call.
+    /// Starts an operation in the background. Its time begins now; it waits for a thread and for nothing else. `owner` is
+    /// kept until it has ended.
+    ///
+    /// # Errors
+    /// `CNI_E_IO` where no thread can be started; what the operation says is [`Op::finish`]'s to tell.
+    pub fn start(owner: impl AsRef<Self> + Send + 'static, request: Request) -> Result<Op> {
+        let runtime = owner.as_ref();
+        let call = runtime.call(&Call::default(), &request);
+        let (running, entry) = (runtime.running.clone(), runtime.pool.entry());
+        let registered = running.register(&call);
+        let number = registered.number;
+        let op = entry.call(call, move |call, verdict| {
+            let answer = verdict.and_then(|()| owner.as_ref().perform(call, &request)).map(|value| value.to_string());
+            // The owner last: what it owns may end with it.
+            drop(registered);
+            drop(owner);
+            answer
+        })?;
+        running.attach(number, op.job());
+        op.job().queue()?;
+        Ok(op)
+    }
+
+    /// Cancels every call, running or waiting for a thread.
     pub fn cancel_all(&self) {
-        self.running().calls.values().for_each(CancelToken::cancel);
-    }
-
-    fn running(&self) -> MutexGuard<'_, Running> {
-        // Changed by single insertions and removals: a panic elsewhere cannot leave it half done.
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn register(&self, call: &Call) -> Registered<'_> {
-        let mut running = self.running();
-        running.next += 1;
-        let number = running.next;
-        running.calls.insert(number, call.cancel.clone());
-        Registered { runtime: self, number }
+        self.running.cancel_all();
     }
 
     fn cached(&self, conf: &NetworkConf, rt: &RuntimeConf) -> Value {
@@ -182,17 +188,5 @@ impl Runtime {
         };
         let entries = self.cni.get_cached_attachments(id.as_ref())?;
         Ok(entries.into_iter().map(answer::attachment).collect())
-    }
-}
-
-/// A call that is registered as long as this lives.
-struct Registered<'a> {
-    runtime: &'a Runtime,
-    number: u64,
-}
-
-impl Drop for Registered<'_> {
-    fn drop(&mut self) {
-        self.runtime.running().calls.remove(&self.number);
     }
 }

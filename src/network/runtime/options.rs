@@ -1,6 +1,7 @@
 //! The options of a runtime, and their defaults, which the pod level shares where it has the same ones.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,7 +32,12 @@ pub struct RuntimeOptions {
     pub env: Option<BTreeMap<String, String>>,
     /// `pluginEnv`: added to the environment.
     pub plugin_env: BTreeMap<String, String>,
+    /// `opThreads`: the most threads that background calls run on, at least 1.
+    pub op_threads: NonZeroUsize,
 }
+
+/// `opThreads`, unless the options say so.
+const OP_THREADS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(63);
 
 impl Default for RuntimeOptions {
     fn default() -> Self {
@@ -46,6 +52,7 @@ impl Default for RuntimeOptions {
             max_output: 4 << 20,
             env: None,
             plugin_env: BTreeMap::new(),
+            op_threads: OP_THREADS,
         }
     }
 }
@@ -74,6 +81,7 @@ impl RuntimeOptions {
             max_output: object.optional("maxOutputBytes")?.unwrap_or(self.max_output),
             env: object.optional("env")?.or(self.env),
             plugin_env: object.optional("pluginEnv")?.unwrap_or(self.plugin_env),
+            op_threads: object.optional("opThreads")?.unwrap_or(self.op_threads),
         })
     }
 }

@@ -1,5 +1,9 @@
 //! JSON in and out, over plugins that exist in memory only.
 
+use serde_json::json;
+
+use std::sync::Mutex;
+
 use super::*;
 use crate::error::ErrorClass;
 use crate::network::tests::{FakeExec, Node, node};
@@ -11,7 +15,8 @@ const RT: &str = r#"{"containerID":"c1","netns":"/ns","ifName":"eth0","args":[["
 
 fn runtime() -> (Node, Runtime) {
     let node = node(FakeExec::default());
-    let runtime = Runtime { cni: node.cni.clone(), timeout: Duration::ZERO, running: Mutex::default() };
+    let pool = Pool::new(std::num::NonZeroUsize::MIN);
+    let runtime = Runtime { cni: node.cni.clone(), timeout: Duration::ZERO, running: Running::default(), pool };
     (node, runtime)
 }
 
@@ -61,7 +66,7 @@ fn every_operation_reads_and_writes_json() {
         let said = run(&runtime, operation, conf, argument).unwrap();
         assert_eq!((said, node.ran().as_str()), (answer, ran), "{operation} {conf} {argument:?}");
     }
-    assert!(runtime.running().calls.is_empty());
+    assert!(runtime.running.is_empty());
 }
 
 #[test]
@@ -136,11 +141,11 @@ fn a_call_has_the_limits_and_the_environment_of_both_sides() {
 fn all_running_calls_are_cancelled_at_once() {
     let (_node, runtime) = runtime();
     let call = Call::default();
-    let registered = runtime.register(&call);
+    let registered = runtime.running.register(&call);
     runtime.cancel_all();
     assert!(call.cancel.is_cancelled());
     drop(registered);
-    assert!(runtime.running().calls.is_empty());
+    assert!(runtime.running.is_empty());
 }
 
 #[test]
@@ -176,4 +181,93 @@ fn options_are_read_and_those_of_pods_are_unknown() {
         let error = RuntimeOptions::from_json(&format!("{{\"{key}\":\"x\"}}")).unwrap_err();
         assert_eq!(error.to_string(), format!("runtime options: unknown key {key:?}"));
     }
+}
+
+/// A host whose plugins do not exist on disk.
+#[derive(Default)]
+struct Host(Mutex<Vec<String>>);
+
+impl PluginCallbacks for Host {
+    fn find_plugin(&self, call: &str) -> Option<Result<Vec<u8>>> {
+        let call: Value = serde_json::from_str(call).unwrap();
+        Some(Ok(format!("/nowhere/{}", call["type"].as_str().unwrap()).into_bytes()))
+    }
+
+    fn exec_plugin(&self, call: &str) -> Option<Result<Vec<u8>>> {
+        let call: Value = serde_json::from_str(call).unwrap();
+        let command =
+            call["env"].as_array().unwrap().iter().find_map(|line| line.as_str()?.strip_prefix("CNI_COMMAND="));
+        let command = command.unwrap();
+        self.0.lock().unwrap().push(format!("{} {command} {}", call["path"].as_str().unwrap(), call["callId"]));
+        let answer = match command {
+            "VERSION" => r#"{"cniVersion":"1.1.0","supportedVersions":["1.1.0"]}"#,
+            _ => r#"{"cniVersion":"1.1.0"}"#,
+        };
+        Some(Ok(answer.into()))
+    }
+}
+
+#[test]
+fn callbacks_find_and_run_plugins_for_every_operation() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Arc::new(Host::default());
+    let options = RuntimeOptions { cache_dir: Some(dir.path().to_owned()), ..RuntimeOptions::default() };
+    let runtime = Runtime::new(options, Some(host.clone())).unwrap();
+    let (conf, named) = (r#"{"name":"net","cniVersion":"1.1.0","plugins":[{"type":"a"}]}"#, r#"{"callId":"x"}"#);
+    for (operation, conf, argument, ran) in [
+        ("add", conf, RT, "ADD"),
+        ("check", conf, RT, "CHECK"),
+        ("del", conf, RT, "DEL"),
+        ("status", conf, named, "STATUS"),
+        ("validate", conf, named, "VERSION"),
+        ("plugin_version", "a", named, "VERSION"),
+        ("gc", conf, r#"{"validAttachments":[],"callId":"x"}"#, "GC"),
+    ] {
+        run(&runtime, operation, conf, Some(argument)).unwrap();
+        let ran = format!("/nowhere/a {ran} \"x\"");
+        assert_eq!(std::mem::take(&mut *host.0.lock().unwrap()), [ran], "{operation}");
+    }
+}
+
+#[test]
+fn in_the_background_an_operation_answers_alike_and_is_read_at_once() {
+    let (node, runtime) = runtime();
+    let runtime = Arc::new(runtime);
+    let start = |operation, conf, rt| Runtime::start(Arc::clone(&runtime), Request::parse(operation, conf, rt)?);
+    let said = start(Operation::Add, CONF, Some(RT)).unwrap().finish().unwrap();
+    assert_eq!(
+        serde_json::from_str::<Value>(&said).unwrap(),
+        run(&runtime, "cached", CONF, Some(RT)).unwrap()["result"]
+    );
+    assert_eq!(node.ran(), "a ADD");
+    let late = start(Operation::Validate, CONF, Some(r#"{"timeoutMs":60000}"#)).unwrap();
+    assert_eq!(late.finish().unwrap(), r#"{"capabilities":["ports"]}"#);
+    for (operation, conf, rt) in
+        [(Operation::Add, CONF, None), (Operation::Del, "{", Some(RT)), (Operation::Gc, CONF, Some("{}"))]
+    {
+        start(operation, conf, rt).unwrap_err();
+    }
+    assert!(runtime.running.is_empty());
+}
+
+#[test]
+fn an_end_reaches_what_waits_for_a_thread() {
+    let (_node, runtime) = runtime();
+    let runtime = Arc::new(runtime);
+    let ((begun, has_begun), (end, may_end)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());
+    let held = runtime.pool.entry().call(Call::default(), move |_, _| {
+        begun.send(()).unwrap();
+        may_end.recv().unwrap();
+        Ok(String::new())
+    });
+    let held = held.unwrap();
+    held.job().queue().unwrap();
+    has_begun.recv().unwrap();
+    let waiting =
+        Runtime::start(Arc::clone(&runtime), Request::parse(Operation::Attachments, "", None).unwrap()).unwrap();
+    runtime.cancel_all();
+    assert_eq!(waiting.finish().unwrap_err().class(), ErrorClass::Cancelled);
+    assert!(runtime.running.is_empty());
+    end.send(()).unwrap();
+    held.finish().unwrap();
 }

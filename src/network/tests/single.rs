@@ -35,21 +35,21 @@ fn a_single_network_is_attached_checked_and_detached_under_its_own_name_and_vers
 
 #[test]
 fn its_errors_do_not_speak_of_a_list() {
-    let answers = HashMap::from([(("b", "ADD"), failing(11, "busy")), (("b", "DEL"), failing(3, "gone"))]);
+    let answers = HashMap::from([(("b", "ADD"), failing(11, "busy")), (("b", "DEL"), failing(999, "stuck"))]);
     let mut node = node(FakeExec { answers, ..FakeExec::default() });
     let call = Call::default();
     let error = node.cni.add_network(&call, &plugin("1.0.0"), &rt()).unwrap_err();
     assert_eq!((error.to_string().as_str(), error.code(), error.plugin()), ("busy", 11, Some("b")));
     assert_eq!(error.cause().unwrap().msg, "busy");
     assert_eq!((node.ran().as_str(), node.cache_files().len()), ("b ADD", 0));
-    assert_eq!(node.cni.del_network(&call, &plugin("1.0.0"), &rt()).unwrap_err().to_string(), "gone");
+    assert_eq!(node.cni.del_network(&call, &plugin("1.0.0"), &rt()).unwrap_err().to_string(), "stuck");
     let old = node.cni.check_network(&call, &plugin("0.3.1"), &rt()).unwrap_err();
     assert_eq!(old.to_string(), "configuration version \"0.3.1\" does not support the CHECK command");
     node.ran();
     node.cni.rollback = Some(Duration::from_secs(9));
     let error = node.cni.add_network(&call, &plugin("1.0.0"), &rt()).unwrap_err();
     assert_eq!(node.ran(), "b ADD, b DEL");
-    assert_eq!(error.rollback().unwrap().errors[0].to_string(), "gone");
+    assert_eq!(error.rollback().unwrap().errors[0].to_string(), "stuck");
 }
 
 #[test]

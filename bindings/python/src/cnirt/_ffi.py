@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import ctypes
 import os
-from ctypes import CFUNCTYPE, POINTER, c_char_p, c_int32, c_size_t, c_uint32, c_void_p
+from ctypes import CFUNCTYPE, POINTER, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
 from typing import Any
 
 from . import _library
 
 
 class cni_plugin(ctypes.Structure):
+    """Opaque."""
+
+
+class cni_op(ctypes.Structure):
     """Opaque."""
 
 
@@ -48,6 +52,7 @@ class cni_callbacks(ctypes.Structure):
 
 
 PluginPointer = POINTER(cni_plugin)
+OpPointer = POINTER(cni_op)
 _out = POINTER(c_char_p)
 
 #: Function: its result, its parameters.
@@ -66,6 +71,12 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "cni_plugin_metrics": (c_int32, [PluginPointer, _out]),
     "cni_plugin_event": (c_int32, [PluginPointer, c_char_p, c_char_p, _out]),
     "cni_plugin_cancel": (c_int32, [PluginPointer, c_char_p]),
+    "cni_plugin_start": (c_int32, [PluginPointer, c_char_p, c_char_p, POINTER(OpPointer), _out]),
+    "cni_runtime_start": (c_int32, [RuntimePointer, c_char_p, c_char_p, c_char_p, POINTER(OpPointer), _out]),
+    "cni_op_fd": (c_int, [OpPointer]),
+    "cni_op_wait": (c_int32, [OpPointer, c_int64]),
+    "cni_op_cancel": (c_int32, [OpPointer]),
+    "cni_op_finish": (c_int32, [OpPointer, _out]),
     "cni_setup_pod": (c_int32, [PluginPointer, c_char_p, _out]),
     "cni_teardown_pod": (c_int32, [PluginPointer, c_char_p, _out]),
     "cni_check_pod": (c_int32, [PluginPointer, c_char_p, _out]),
