@@ -87,8 +87,8 @@ impl Nanny {
         let host = match table {
             Table::Fetched => None,
             Table::Copied => {
-                let fd = sys::pidfd_open(host_pid)
-                    .map_err(|errno| refused("pidfd_open", io::Error::from_raw_os_error(errno)))?;
+                // Without it no nanny could see the host's end.
+                let fd = sys::pidfd_open(host_pid).map_err(|errno| not_given("pidfd_open", errno))?;
                 // SAFETY: the kernel just gave it to us.
                 Some(unsafe { OwnedFd::from_raw_fd(fd) })
             }
@@ -125,8 +125,7 @@ impl Nanny {
         sys::set_mask(mask);
         match cloned {
             Ok(_) => {}
-            Err(libc::EINVAL | libc::EPERM | libc::ENOSYS) => return Err(Refusal::NoNanny),
-            Err(errno) => return Err(refused("clone", io::Error::from_raw_os_error(errno)).into()),
+            Err(errno) => return Err(not_given("clone", errno)),
         }
         // SAFETY: the kernel just gave it to us.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
@@ -222,6 +221,14 @@ impl Drop for Nanny {
                 leave(self.pidfd.as_fd(), Some(arena));
             }
         }
+    }
+}
+
+/// The refusal for a system call that nannies need, and that a kernel or a filter may not give at all.
+fn not_given(call: &str, errno: i32) -> Refusal {
+    match errno {
+        libc::EINVAL | libc::EPERM | libc::ENOSYS => Refusal::NoNanny,
+        _ => refused(call, io::Error::from_raw_os_error(errno)).into(),
     }
 }
 

@@ -120,6 +120,17 @@ fn a_system_without_nannies_starts_plugins_directly() {
 }
 
 #[test]
+fn a_system_without_pidfd_open_starts_plugins_directly() {
+    isolated("host::a_system_without_pidfd_open_starts_plugins_directly", || {
+        let script = Script::new("read -r x x x parent x </proc/self/stat; echo $parent");
+        refuse(libc::SYS_pidfd_open, 0, 0);
+        for way in WAYS {
+            assert_eq!(script.run(way, &Call::default()).unwrap(), format!("{}\n", std::process::id()), "{way:?}");
+        }
+    });
+}
+
+#[test]
 fn a_system_without_clone_for_pidfds_still_forks() {
     isolated("host::a_system_without_clone_for_pidfds_still_forks", || {
         let script = Script::new("echo $$; exit 0");
