@@ -58,6 +58,10 @@ impl Direct {
         if let Err(libc::EINVAL | libc::ENOSYS | libc::EPERM) = sys::kill_group(self.pidfd.as_raw_fd(), signal) {
             let _ = sys::kill(-self.pid, signal);
         }
+        // A leader that went over to another group. Not else: nobody is to get a TERM twice.
+        if sys::group_of(self.pid) != Ok(self.pid) {
+            let _ = sys::kill_by_pidfd(self.pidfd.as_raw_fd(), signal);
+        }
     }
 
     fn ending(&self) -> News {

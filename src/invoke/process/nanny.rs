@@ -422,6 +422,10 @@ fn watch(fds: Fds, pid: i32, pidfd: i32) -> bool {
             match (length, order) {
                 (Ok(1), TERMINATE) => {
                     let _ = sys::kill(pid.wrapping_neg(), libc::SIGTERM);
+                    // A leader that went over to another group. Not else: nobody is to get a TERM twice.
+                    if sys::group_of(pid) != Ok(pid) {
+                        let _ = sys::kill(pid, libc::SIGTERM);
+                    }
                 }
                 (Ok(1), FINISH) => return true,
                 (Ok(0), _) if is_over(fds.control) => return false,

@@ -155,6 +155,18 @@ pub(super) fn kill(pid: i32, signal: c_int) -> Answer {
     unsafe { syscall(libc::SYS_kill, [pid as usize, signal as usize, 0, 0, 0, 0]) }
 }
 
+/// The process group of a process.
+pub(super) fn group_of(pid: i32) -> Answer<i32> {
+    // SAFETY: numbers only.
+    unsafe { syscall(libc::SYS_getpgid, [pid as usize, 0, 0, 0, 0, 0]) }.map(|group| group as i32)
+}
+
+/// Sends to the process behind `pidfd`.
+pub(super) fn kill_by_pidfd(pidfd: c_int, signal: c_int) -> Answer {
+    // SAFETY: NULL for the optional details.
+    unsafe { syscall(libc::SYS_pidfd_send_signal, [pidfd as usize, signal as usize, 0, 0, 0, 0]) }
+}
+
 /// Sends to the group that the process behind `pidfd` leads, also when the leader is gone.
 pub(super) fn kill_group(pidfd: c_int, signal: c_int) -> Answer {
     let args = [pidfd as usize, signal as usize, 0, PIDFD_SIGNAL_PROCESS_GROUP, 0, 0];

@@ -160,6 +160,34 @@ fn a_plugin_that_heeds_term_cleans_up_and_is_not_waited_for_longer() {
     }
 }
 
+/// A shell cannot leave its group; python can.
+#[test]
+fn a_leader_that_left_its_group_is_not_forgotten() {
+    for (row, term, grace) in [("heeds TERM", "SIG_DFL", 60_000), ("deaf to TERM", "SIG_IGN", 50)] {
+        for way in WAYS {
+            let text = format!(
+                "#!/usr/bin/env python3\nimport os, signal, sys, time\nsignal.signal(signal.SIGTERM, signal.{term})\n\
+                 child = os.fork()\nif child == 0:\n    os.setpgid(0, 0)\n    time.sleep(20)\n    os._exit(0)\n\
+                 while os.getpgid(child) != child: time.sleep(0.001)\nos.setpgid(0, child)\n\
+                 open(os.path.dirname(sys.argv[0]) + '/pid', 'w').write(str(os.getpid()) + '\\n')\n\
+                 time.sleep(20)\n"
+            );
+            let script = Script::bytes(text.as_bytes(), 0o755);
+            let call = Call::default();
+            let start = Instant::now();
+            std::thread::scope(|scope| {
+                let run = scope.spawn(|| script.run_with(&impatient(grace), way, &call, b"").unwrap_err());
+                let pid = script.file("pid");
+                call.cancel.cancel();
+                assert_eq!(run.join().unwrap().class(), ErrorClass::Cancelled, "{row}, {way:?}");
+                wait_until("the end", || way != Way::Direct || !runs(&pid));
+                assert!(!runs(&pid), "{row}, {way:?}");
+            });
+            assert!(start.elapsed() < Duration::from_secs(10), "{row}, {way:?}");
+        }
+    }
+}
+
 #[test]
 fn a_call_is_cancelled_from_another_thread() {
     for way in WAYS {
