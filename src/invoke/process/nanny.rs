@@ -316,13 +316,8 @@ unsafe extern "C" fn nanny(argument: *const c_void) -> ! {
     }
     let _ = sys::send(fds.control, &STARTED.to_ne_bytes());
     let host_went = !watch(fds, pid, pidfd);
-    let given_up = job.abandoned.load(Ordering::SeqCst);
-    if given_up {
-        // The lock is the living host's own business again, however long the plugin's end takes.
-        sys::close(fds.lock);
-    }
-    end_group(pid);
-    if fds.lock >= 0 && !given_up && (host_went || is_readable(fds.host)) {
+    let still_held = end_group(job, fds.lock, pid);
+    if fds.lock >= 0 && still_held && (host_went || is_readable(fds.host)) {
         // Before exit: giving the host's memory back can take a second.
         sys::unlock(fds.lock, job.lock_offset);
     }
@@ -438,18 +433,39 @@ fn watch(fds: Fds, pid: i32, pidfd: i32) -> bool {
     }
 }
 
-/// Kills the plugin's group and waits for all of it.
-fn end_group(pid: i32) {
+/// Kills the plugin's group and waits for all of it. False: the host did not wait as long; then `lock` is closed, as the
+/// living host's own business again.
+fn end_group(job: &Job, lock: i32, pid: i32) -> bool {
     let group = pid.wrapping_neg();
     let _ = sys::kill(group, libc::SIGKILL);
     // The leader itself, in case that it went over to another group.
     let _ = sys::kill(pid, libc::SIGKILL);
-    wait_all(group);
-    wait_all(pid);
+    let held = wait_all(job, lock, group);
+    let held = wait_all(job, if held { lock } else { -1 }, pid) && held;
     // Daemons that left the group and ended meanwhile would be the host's zombies next, where the host is a reaper.
     while matches!(sys::reap(-1, libc::WNOHANG), Ok(1..)) {}
+    held
 }
 
-fn wait_all(pid: i32) {
-    while matches!(sys::reap(pid, 0), Ok(_) | Err(libc::EINTR)) {}
+/// Waits for children until there are none of these; false as `end_group`.
+fn wait_all(job: &Job, lock: i32, pid: i32) -> bool {
+    /// Nothing tells a process of both its children's end and a word in memory. What was killed is gone in less than the
+    /// first pause, unless it hangs in the kernel.
+    const PAUSES: [i64; 2] = [200_000, 20_000_000];
+    let [mut pause, longest] = PAUSES;
+    let mut held = true;
+    loop {
+        match sys::reap(pid, if held { libc::WNOHANG } else { 0 }) {
+            Ok(0) if job.abandoned.load(Ordering::SeqCst) => {
+                sys::close(lock);
+                held = false;
+            }
+            Ok(0) => {
+                let _ = sys::poll(&mut [], Some(libc::timespec { tv_sec: 0, tv_nsec: pause }));
+                pause = if pause < longest { pause.wrapping_mul(2) } else { longest };
+            }
+            Ok(_) | Err(libc::EINTR) => {}
+            Err(_) => return held,
+        }
+    }
 }

@@ -191,6 +191,39 @@ fn a_plugin_that_cannot_be_killed_does_not_hold_the_call() {
     });
 }
 
+/// A plugin that cannot be reaped, as one that hangs in the kernel: somebody traces it, and does not wait for it.
+#[test]
+fn a_nanny_that_is_left_behind_lets_go_of_the_lock() {
+    isolated("host::a_nanny_that_is_left_behind_lets_go_of_the_lock", || {
+        for way in NANNIES {
+            let script = Script::new(
+                "trap '' TERM; read -r x x x parent x </proc/self/stat; echo $parent >$D/nanny; echo $$ >$D/pid; \
+                 while :; do sleep 1; done",
+            );
+            let lock = HeldLock { file: Arc::new(lock_file(script.dir.path()).into()), offset: 5 };
+            let call = Call { lock: Some(lock), ..Call::default() };
+            let holds = |nanny: &str| {
+                let fds = fs::read_dir(format!("/proc/{nanny}/fd")).unwrap();
+                fds.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok()).any(|file| file.ends_with("lock"))
+            };
+            std::thread::scope(|scope| {
+                let run = scope.spawn(|| script.run_with(&impatient(50), way, &call, b"").unwrap_err());
+                let (nanny, pid) = (script.file("nanny"), script.file("pid").parse::<i32>().unwrap());
+                // SAFETY: numbers only.
+                assert_eq!(unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, 0) }, 0, "{way:?}");
+                assert!(holds(&nanny), "{way:?}");
+                call.cancel.cancel();
+                assert_eq!(run.join().unwrap().class(), ErrorClass::Cancelled, "{way:?}");
+                wait_until("the lock file's close", || !holds(&nanny));
+                assert!(runs(&nanny), "{way:?}: it waits for the plugin");
+                // SAFETY: NULL for the optional status. This lets the nanny have the plugin.
+                assert_eq!(unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL) }, pid);
+                wait_until("the nanny's end", || !runs(&nanny));
+            });
+        }
+    });
+}
+
 /// What a host writes that takes the control socket for something else.
 #[test]
 fn what_is_no_message_is_ignored_at_both_ends() {
