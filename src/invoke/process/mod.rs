@@ -69,6 +69,13 @@ impl Default for ProcessExec {
     }
 }
 
+impl Drop for ProcessExec {
+    /// Collects what had to be left behind, by whichever engine, and has ended since; waits for nothing.
+    fn drop(&mut self) {
+        nanny::sweep();
+    }
+}
+
 impl Exec for ProcessExec {
     fn find_in_path(&self, _call: &Call, plugin_type: &str, dirs: &[PathBuf]) -> Result<PathBuf> {
         crate::invoke::find::find_in_path(plugin_type, dirs)
