@@ -15,6 +15,7 @@ pub(super) use super::outcome::Status;
 use super::stderr::Stderr;
 use crate::call::{Call, HeldLock};
 use crate::error::{Error, ErrorClass, Result};
+use crate::fds;
 
 /// How long the end of a killed group is waited for, before it is left to itself.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
@@ -108,6 +109,10 @@ fn stdin(mut input: &[u8]) -> Result<OwnedFd> {
         done => done,
     };
     let file = file.map_err(|errno| refused("memfd_create", errno))?;
+    if !fds::may_hold(input.len()) {
+        let hint = "the process's limit on file sizes (RLIMIT_FSIZE) is less than what plugins get as input";
+        return Err(refused("pwrite", Errno::FBIG).with_hint(hint));
+    }
     let mut offset = 0;
     while !input.is_empty() {
         // At an offset, so that the plugin begins at the start.

@@ -189,6 +189,27 @@ fn no_sigpipe_reaches_the_host() {
 }
 
 #[test]
+fn no_sigxfsz_reaches_a_host_that_may_not_write_large_files() {
+    isolated("guest::no_sigxfsz_reaches_a_host_that_may_not_write_large_files", || {
+        let script = Script::new("cat");
+        let limit = libc::rlimit { rlim_cur: 100, rlim_max: 100 };
+        // SAFETY: `limit` is what the call takes; the signal's disposition is the one that kills.
+        unsafe {
+            libc::signal(libc::SIGXFSZ, libc::SIG_DFL);
+            assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit), 0);
+        }
+        for way in WAYS {
+            let run = |size| script.run_with(&ProcessExec::default(), way, &Call::default(), &vec![b'x'; size]);
+            assert_eq!(run(100).unwrap().len(), 100, "{way:?}");
+            let error = run(101).unwrap_err();
+            let words = "cannot start a plugin: pwrite: file too large";
+            assert_eq!((error.class(), error.to_string().as_str()), (ErrorClass::Io, words), "{way:?}");
+            assert!(error.never_ran() && error.hint().unwrap().contains("RLIMIT_FSIZE"), "{way:?}");
+        }
+    });
+}
+
+#[test]
 fn a_signal_to_the_hosts_group_kills_no_plugin() {
     isolated("guest::a_signal_to_the_hosts_group_kills_no_plugin", || {
         sys::lead_group(0).unwrap();
