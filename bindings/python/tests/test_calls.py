@@ -27,6 +27,7 @@ OPTIONS = {
     "builtin": "auto",
     "durability": "atomic",
     "max_output_bytes": 1024,
+    "op_threads": 8,
     "env": {"A": "b"},
     "plugin_env": {"A": "b"},
     "owner": "me",

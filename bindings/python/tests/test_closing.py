@@ -154,5 +154,5 @@ def test_the_interpreter_ends_with_a_call_under_way_on_a_daemon_thread(hanging):
         print("running", flush=True)
     """
     printed = python("-c", program, hanging.directory, Path(__file__).parent)
-    # The thread may not get so far as to say more.
-    assert printed in ("running\n", "running\ncancelled\n")
+    # The thread may not get so far as to say more, or all of it.
+    assert printed.startswith("running\n") and "running\ncancelled\n".startswith(printed)

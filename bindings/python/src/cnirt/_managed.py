@@ -24,10 +24,14 @@ class Managed:
     """
 
     _pointer: Any | None = None
+    _freed = True
 
     def __init__(self, pointer: Any) -> None:
         self._pointer = pointer
         self._closed = False
+        self._freed = False
+        #: The thread that frees the handle.
+        self._freeing: int | None = None
         self._pid = os.getpid()
         # Guards _pointer, _closed and _threads; never held while a plugin runs.
         self._changed = threading.Condition()
@@ -75,12 +79,13 @@ class Managed:
         What is attached stays attached. Called from a callback or a signal handler that interrupted a call of this
         handle, it does not wait: that call ends the handle. Closing twice is fine.
         """
-        if self._pointer is None:
+        if self._freed:
             return
         if self._is_forked():
             # No lock: the thread that held it may not exist here.
-            pointer, self._pointer = self._pointer, None
-            self._free(pointer)
+            pointer, self._pointer, self._freed = self._pointer, None, True
+            if pointer is not None:
+                self._free(pointer)
             return
         with self._changed:
             self._closed = True
@@ -92,6 +97,10 @@ class Managed:
                     return
                 self._changed.wait(0.05)
         self._release()
+        with self._changed:
+            # The last call may be freeing the handle on its own thread, which calls back once more.
+            while wait and not self._freed and self._freeing != threading.get_ident():
+                self._changed.wait()
 
     @property
     def closed(self) -> bool:
@@ -103,8 +112,15 @@ class Managed:
             if self._threads:
                 return
             pointer, self._pointer = self._pointer, None
-        if pointer is not None:
+            if pointer is None:
+                return
+            self._freeing = threading.get_ident()
+        try:
             self._free(pointer)
+        finally:
+            with self._changed:
+                self._freed = True
+                self._changed.notify_all()
 
     def _is_forked(self) -> bool:
         return os.getpid() != self._pid

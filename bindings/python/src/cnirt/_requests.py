@@ -34,6 +34,7 @@ class PluginOptions(TypedDict, total=False):
     builtin: Literal["auto"] | Sequence[str] | None
     durability: Literal["full", "atomic"] | None
     max_output_bytes: int | None
+    op_threads: int | None
     env: Mapping[str, str] | None
     plugin_env: Mapping[str, str] | None
     owner: str | None
