@@ -139,7 +139,7 @@ mod tests {
             let before = lock().users;
             let (first, during, after) = without_standard_fds(|| {
                 let first = above_two(open);
-                let during = above_two(|| rustix::io::write(File::from(first.1.try_clone().unwrap()), b"x").is_err());
+                let during = above_two(|| rustix::io::write(first.1.try_clone().unwrap(), b"x").is_err());
                 (first.0, during, open().0)
             });
             assert!(first > 2 && during);
