@@ -20,6 +20,7 @@ use tracing::dispatcher::{get_default, with_default};
 
 use crate::call::{Call, CancelToken};
 use crate::error::{Error, ErrorClass, Result};
+use crate::fds;
 use crate::thread::error_of_panic;
 
 pub(crate) use pool::Pool;
@@ -108,7 +109,8 @@ impl std::fmt::Debug for Waiting {
 impl Job {
     /// A call that is in no queue yet. Its work logs to where the calling thread logs now.
     fn make(pool: Weak<Shared>, call: Call, work: Work) -> Result<Op> {
-        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let timer = fds::above_two(|| timerfd_create(TimerfdClockId::Monotonic, flags))
             .map_err(|error| Error::os(ErrorClass::Io, "timerfd_create", &error.into()))?;
         set(&timer, call.remaining());
         let timer = Arc::new(timer);
