@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorClass, Result};
 use crate::fds;
 
 /// How long the end of a killed group is waited for, before it is left to itself.
-pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long output may be quiet after the plugin's end while somebody still holds it open, and how long that is borne.
 const LINGER: Duration = Duration::from_millis(100);
