@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"runtime"
+	"strings"
 )
 
 // EventPodCIDRChange tells the node's pod CIDR; its details are {"pod-cidr": "10.1.0.0/16"}. Only the first counts.
@@ -102,6 +103,9 @@ func (p *Plugin) Event(ctx context.Context, name string, details any) error {
 			return err
 		}
 		event.Details = json.RawMessage(text)
+	}
+	if strings.IndexByte(name, 0) >= 0 {
+		return newError(ErrInvalidArgument, "name: there is a NUL inside")
 	}
 	text, err := encode("event", event)
 	if err != nil {
