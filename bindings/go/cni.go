@@ -32,6 +32,8 @@ type CNI struct {
 	// In place of the process's environment; nil is that one.
 	env      map[string]string
 	cacheDir string
+	// Full while a call runs that has no name for the Exec to be told by.
+	nameless chan struct{}
 }
 
 // Option is one of [NewCNI]'s.
@@ -106,7 +108,7 @@ func NewCNI(path []string, cacheDir string, opts ...Option) *CNI {
 	if options.BinDirs == nil {
 		options.BinDirs = []string{}
 	}
-	c := &CNI{env: options.Env, cacheDir: cacheDir}
+	c := &CNI{env: options.Env, cacheDir: cacheDir, nameless: make(chan struct{}, 1)}
 	exec := options.exec
 	options.exec = nil
 	text, err := encode("options", options)
@@ -277,14 +279,12 @@ func (c *CNI) GetStatusNetworkList(ctx context.Context, list *libcni.NetworkConf
 // GCNetworkList runs DEL of the network's cached attachments that are not valid, then, from version 1.1.0 on, GC of
 // every plugin. Everything is tried.
 func (c *CNI) GCNetworkList(ctx context.Context, list *libcni.NetworkConfigList, args *libcni.GCArgs) error {
-	request := callOptions{}
-	call := &call{}
 	if args == nil {
 		// The library takes no arguments as "no attachment is valid", and has no other word for it.
-		_, err := c.call(ctx, call, "gc", listConf(list), nil)
+		_, err := c.call(ctx, &call{}, "gc", listConf(list), nil)
 		return joined(err)
 	}
-	_, err := c.call(ctx, call, "gc", listConf(list), &gcArgs{&request, args.ValidAttachments})
+	_, err := c.call(ctx, &call{}, "gc", listConf(list), &gcArgs{&callOptions{}, args.ValidAttachments})
 	return joined(err)
 }
 
@@ -437,6 +437,14 @@ func (c *CNI) call(ctx context.Context, call *call, operation string, conf conf,
 			return "", err
 		}
 		second.text = string(encoded)
+	}
+	if request == nil && c.s.exec != nil {
+		select {
+		case c.nameless <- struct{}{}:
+			defer func() { <-c.nameless }()
+		case <-ctx.Done():
+			return "", libcniError(contextError(ctx), nil)
+		}
 	}
 	answer, err := c.s.call(ctx, call, operation, first, second)
 	var ours *Error

@@ -509,7 +509,7 @@ func Test500CallsDoNotTake500Threads(t *testing.T) {
 	for begun(cni.s)+begun(plugin.s) < calls {
 		time.Sleep(time.Millisecond)
 	}
-	if during := threads(t); during > before+2*opThreads+64 {
+	if during := threads(t); during > before+2*opThreads+32 {
 		t.Errorf("%d threads before, %d during %d calls", before, during, calls)
 	} else {
 		t.Logf("%d threads before, %d during %d calls", before, during, calls)

@@ -24,6 +24,18 @@ func (a argument) copy() (*C.char, error) {
 	return cText(a.name, a.text)
 }
 
+// A thread for each of those that are in C for a moment would stay with the program when many come at once.
+var moments = make(chan struct{}, 8)
+
+// briefly calls what does not wait in C. A callback takes no turn: it may run in somebody else's.
+func briefly(do func()) {
+	if currentCall() == nil {
+		moments <- struct{}{}
+		defer func() { <-moments }()
+	}
+	do()
+}
+
 // start begins a call in the background. End it by finish.
 func (h handle) start(operation string, first, second argument) (*C.cni_op, error) {
 	cFirst, err := first.copy()
@@ -46,11 +58,13 @@ func (h handle) start(operation string, first, second argument) (*C.cni_op, erro
 		out *C.char
 		rc  C.cni_rc
 	)
-	if h.runtime != nil {
-		rc = C.cni_runtime_start(h.runtime, cOperation, cFirst, cSecond, &op, &out)
-	} else {
-		rc = C.cni_plugin_start(h.plugin, cOperation, cFirst, &op, &out)
-	}
+	briefly(func() {
+		if h.runtime != nil {
+			rc = C.cni_runtime_start(h.runtime, cOperation, cFirst, cSecond, &op, &out)
+		} else {
+			rc = C.cni_plugin_start(h.plugin, cOperation, cFirst, &op, &out)
+		}
+	})
 	if text := takeText(out); rc != C.CNI_OK {
 		return nil, readError(rc, text)
 	}
@@ -68,7 +82,10 @@ func (h handle) free() {
 // wait returns when a call is done. Until then it takes a goroutine and no thread: Go's poller has the descriptor.
 func wait(op *C.cni_op) {
 	// A call whose deadline passes in the queue is ended by being asked.
-	done := func() bool { return C.cni_op_wait(op, 0) != C.CNI_E_TIMEOUT }
+	done := func() (is bool) {
+		briefly(func() { is = C.cni_op_wait(op, 0) != C.CNI_E_TIMEOUT })
+		return is
+	}
 	if done() {
 		return
 	}
@@ -99,8 +116,11 @@ func pollable(op *C.cni_op) *os.File {
 
 // finish ends a call that is done.
 func finish(op *C.cni_op) (string, error) {
-	var out *C.char
-	rc := C.cni_op_finish(op, &out)
+	var (
+		out *C.char
+		rc  C.cni_rc
+	)
+	briefly(func() { rc = C.cni_op_finish(op, &out) })
 	text := takeText(out)
 	if rc != C.CNI_OK {
 		return "", readError(rc, text)

@@ -276,7 +276,7 @@ func (s *session) cancelCall(c *call) {
 	op := c.op
 	s.mu.Unlock()
 	// It is no callback's thread, and the call is alive: nothing can be wrong.
-	_ = C.cni_op_cancel(op)
+	briefly(func() { _ = C.cni_op_cancel(op) })
 	s.mu.Lock()
 	c.cancellers--
 	s.left.Broadcast()
