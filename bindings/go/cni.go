@@ -24,7 +24,8 @@ var _ libcni.CNI = (*CNI)(nil)
 // CNI is libcni's CNIConfig, on libcni's own types: a program that has one of libcni's can have this one in its place.
 //
 // It runs the plugins of one network for one container, and keeps what they said. It knows no pods and takes no lock.
-// Any number of goroutines may use it. The error of a call that its context ended is also that context's error.
+// Any number of goroutines may use it. The error of a call that its context ended is also that context's error. A call
+// whose context is over begins nothing, and no plugin has run where a plugin's text is not JSON.
 type CNI struct {
 	// The handle, or why there is none.
 	s   *session
@@ -57,7 +58,8 @@ type cniOptions struct {
 // does not print what plugins write to their standard error.
 //
 // Exec's methods run on goroutines of their own, several at a time. A panic in one of them goes on in the goroutine of
-// the method that needs it, and so does runtime.Goexit. They must not call [CNI.Close].
+// the method that needs it, and so does runtime.Goexit. They must not call [CNI.Close]; another method of the same CNI
+// takes one more of the threads that [WithOpThreads] allows.
 func WithExec(exec invoke.Exec) Option {
 	return func(o *cniOptions) {
 		switch exec.(type) {

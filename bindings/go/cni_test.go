@@ -58,6 +58,9 @@ func (f *fakeExec) ExecPlugin(ctx context.Context, path string, stdin []byte, en
 	f.ran = append(f.ran, fmt.Sprintln(command, path, string(sorted), valueOf(env, "CNI_CONTAINERID"), valueOf(env, "CNI_NETNS"),
 		valueOf(env, "CNI_IFNAME"), valueOf(env, "CNI_ARGS"), valueOf(env, "CNI_PATH"), valueOf(env, "CNIRT_TEST")))
 	f.mu.Unlock()
+	if command == "VERSION" && strings.HasSuffix(path, "/old") {
+		return nil, &types.Error{Msg: "unknown CNI_COMMAND: VERSION"}
+	}
 	if command == "VERSION" {
 		return []byte(`{"cniVersion":"1.1.0","supportedVersions":["0.4.0","1.0.0","1.1.0"]}`), nil
 	}
@@ -211,6 +214,14 @@ func TestRowsAsLibcni(t *testing.T) {
 				capabilities, err := c.ValidateNetworkList(ctx, list)
 				return []any{capabilities, err}
 			}},
+		{name: "VALIDATE of a network without text", do: func(c libcni.CNI, _ *libcni.NetworkConfigList) []any {
+			capabilities, err := c.ValidateNetwork(ctx, &libcni.PluginConfig{Network: &types.PluginConf{Type: "x", CNIVersion: "0.4.0"}})
+			return []any{capabilities, err}
+		}},
+		{name: "a plugin older than VERSION", do: func(c libcni.CNI, _ *libcni.NetworkConfigList) []any {
+			info, err := c.GetVersionInfo(ctx, "old")
+			return []any{info, err}
+		}},
 		{name: "GC", version: "1.1.0", do: addAndGC},
 		{name: "GC that fails", version: "1.1.0", run: fails("GC", object), do: addAndGC},
 		{name: "GC whose DEL fails", version: "1.1.0", run: fails("DEL", object), do: addAndGC},
