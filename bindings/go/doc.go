@@ -15,12 +15,24 @@
 //
 //	if errors.Is(err, cnirt.ErrNotReady) { … }
 //
+// # libcni
+//
+// [CNI] is libcni's CNIConfig on libcni's own types: a program that has one switches by calling [NewCNI] in place of
+// libcni.NewCNIConfigWithCacheDir. It satisfies libcni.CNI, runs plugins through any invoke.Exec, and its errors are
+// those that callers of libcni test for; where libcni wraps an error, errors.As finds an [*Error] in it, too.
+//
 // # Contexts
 //
-// A context's deadline becomes the limit of a call on a pod, unless the request or the options have a shorter one.
-// When a context is cancelled the call's plugins are stopped, what a set-up began is undone, and only then the method
-// returns: its error is both [ErrCancelled] and context.Canceled, or [ErrTimeout] and context.DeadlineExceeded. A call
-// that succeeded nevertheless says so. Methods without a request look at their context before they begin.
+// A context's deadline becomes the limit of a call, unless the request or the options have a shorter one. When a
+// context is cancelled the call's plugins are stopped, what a set-up began is undone, and only then the method returns:
+// its error is both [ErrCancelled] and context.Canceled, or [ErrTimeout] and context.DeadlineExceeded. A call that
+// succeeded nevertheless says so.
+//
+// # Threads
+//
+// A method that waits holds a goroutine and no thread. What it asks for is done on the library's threads, at most
+// Options.OpThreads of them; more calls wait for their turn. Plugins run in the namespaces of the thread that needed
+// the first of those threads: call from no goroutine that is locked to a thread in other ones.
 //
 // # Callbacks
 //

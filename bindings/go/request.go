@@ -50,7 +50,8 @@ type PodRequest struct {
 	Timeout time.Duration `json:"-"`
 	// Env is for every plugin of this call.
 	Env map[string]string `json:"env,omitempty"`
-	// CallID names the call for callbacks and Plugin.Cancel; without one it gets one of its own.
+	// CallID names the call for callbacks and Plugin.Cancel; without one it gets one of its own. Of two calls with the
+	// same one that run at a time, either gets the callbacks.
 	CallID string `json:"callId,omitempty"`
 	// Replace makes a set-up remove first what is attached already.
 	Replace bool `json:"replace,omitempty"`
