@@ -75,8 +75,6 @@ type Options struct {
 	Durability string `json:"durability,omitempty"`
 	// MaxOutputBytes limits what a plugin may print; 4 MiB.
 	MaxOutputBytes int64 `json:"maxOutputBytes,omitempty"`
-	// OpThreads is the most threads that background calls use; 64.
-	OpThreads int `json:"opThreads,omitempty"`
 	// Env, if not nil, is the exact environment of plugins, in place of the process's.
 	Env map[string]string `json:"env,omitzero"`
 	// PluginEnv is added to the environment of plugins.
