@@ -18,9 +18,10 @@ import (
 
 // Callbacks are what the program does itself; a nil one is the library's own way.
 //
-// They run on the goroutine of the method that needs them, several at the same time if methods run so, and also
-// while NewPlugin runs. Their context is that method's; it also ends with [Plugin.Cancel], [Plugin.Close] and, for
-// ExecPlugin, with the call's limit. A callback that undoes what a call began that is over has a context of its own.
+// They run on the library's threads, at most Options.OpThreads at a time, and in NewPlugin on its own. Their context is
+// the method's that needs them, found by the CallID; it also ends with [Plugin.Cancel], [Plugin.Close] and, for
+// ExecPlugin, with the call's limit. A callback that undoes what a call began that is over has a context of its own, and
+// so have the callbacks of several methods without a request that run at the same time.
 //
 // An error that is an [*Error] or a [Cause] reaches the caller with all that it has, and a [Class] with its message. A
 // panic is an error for the library, which undoes a set-up; then it goes on in the goroutine of the method. A callback
@@ -100,8 +101,12 @@ func LogTo(logger *slog.Logger) func(LogEntry) {
 	}
 }
 
-// given are the bits of the callbacks that are not nil.
-func (c *Callbacks) given() (bits C.int32_t) {
+// given are the bits of the callbacks that there are.
+func (s *session) given() (bits C.int32_t) {
+	if s.exec != nil {
+		return C.CNIRT_GO_FIND_PLUGIN | C.CNIRT_GO_EXEC_PLUGIN
+	}
+	c := &s.callbacks
 	if c.GetNetNS != nil {
 		bits |= C.CNIRT_GO_GET_NETNS
 	}
@@ -144,13 +149,17 @@ func cnirtGoGetPodPortMappings(data, current C.uintptr_t, pod *C.char, reply *C.
 
 //export cnirtGoFindPlugin
 func cnirtGoFindPlugin(data, current C.uintptr_t, call *C.char, reply *C.cni_reply) C.int32_t {
-	return answer(data, current, call, reply, func(ctx context.Context, c *Callbacks, call FindCall) ([]byte, error) {
+	find := func(ctx context.Context, c *Callbacks, call FindCall) ([]byte, error) {
 		path, err := c.FindPlugin(ctx, call)
 		if errors.Is(err, fs.ErrNotExist) {
 			err = newError(ErrPluginNotFound, err.Error())
 		}
 		return []byte(path), err
-	})
+	}
+	if s := cgo.Handle(data).Value().(*session); s.exec != nil {
+		find = s.findByExec
+	}
+	return answer(data, current, call, reply, find)
 }
 
 //export cnirtGoExecPlugin
@@ -166,6 +175,9 @@ func cnirtGoExecPlugin(data, current C.uintptr_t, call *C.char, reply *C.cni_rep
 			ctx, cancel = context.WithTimeout(ctx, call.Timeout)
 			defer cancel()
 		}
+		if s := cgo.Handle(data).Value().(*session); s.exec != nil {
+			return s.runByExec(ctx, call.ExecCall)
+		}
 		return c.ExecPlugin(ctx, call.ExecCall)
 	})
 }
@@ -178,6 +190,9 @@ func cnirtGoLog(data, current C.uintptr_t, level C.int32_t, target, message, fie
 			s.panicked(s.running(current, ""), value)
 		}
 	}()
+	if current == 0 {
+		defer s.inCallback(nil)()
+	}
 	s.callbacks.Log(LogEntry{
 		Level:   slogLevel(int32(level)),
 		Target:  C.GoString(target),
@@ -203,13 +218,14 @@ func answer[Q any](
 			rc = refuse(reply, newError(ErrPanic, fmt.Sprintf("a callback panicked: %v", value)))
 		}
 	}()
+	defer s.inCallback(call)()
 	var question Q
 	if err := json.Unmarshal([]byte(words), &question); err != nil {
 		return refuse(reply, err)
 	}
 	ctx := context.Background()
 	if call != nil {
-		ctx = call.callbackContext()
+		ctx = context.WithValue(call.callbackContext(), callKey{}, call)
 	}
 	bytes, err := ask(ctx, &s.callbacks, question)
 	if err != nil {

@@ -1,3 +1,9 @@
 module github.com/cnirt/cnirt/bindings/go
 
 go 1.24
+
+require (
+	github.com/containernetworking/cni v1.3.1
+	go.opentelemetry.io/otel v1.29.0
+	go.opentelemetry.io/otel/trace v1.29.0
+)

@@ -81,6 +81,8 @@ type Options struct {
 	PluginEnv map[string]string `json:"pluginEnv,omitempty"`
 	// Owner tags cache entries; "cnirt".
 	Owner string `json:"owner,omitempty"`
+	// OpThreads is how many calls, at most, run at a time; 64. More wait, without a thread of their own.
+	OpThreads int `json:"opThreads,omitempty"`
 	// IPPreference orders a pod's addresses: IPPreferenceCNI (the default), IPPreferenceIPv4 or IPPreferenceIPv6.
 	IPPreference string `json:"ipPreference,omitempty"`
 

@@ -48,7 +48,7 @@ func fill(value reflect.Value) {
 		value.SetBool(true)
 	case reflect.Int64:
 		value.SetInt(int64(3 * time.Millisecond))
-	case reflect.Int32:
+	case reflect.Int, reflect.Int32:
 		value.SetInt(4)
 	case reflect.Uint64:
 		value.SetUint(5)

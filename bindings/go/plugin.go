@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"runtime"
+	"strings"
 )
 
 // EventPodCIDRChange tells the node's pod CIDR; its details are {"pod-cidr": "10.1.0.0/16"}. Only the first counts.
@@ -24,7 +25,7 @@ func NewPlugin(options Options) (*Plugin, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := openSession(text, options)
+	s, err := openSession(text, &session{callbacks: options.Callbacks, timeout: options.timeout()})
 	if err != nil {
 		return nil, err
 	}
@@ -66,50 +67,51 @@ func (p *Plugin) PodStatus(ctx context.Context, request PodRequest) (*PodStatus,
 
 // ListPods returns every pod that is recorded.
 func (p *Plugin) ListPods(ctx context.Context) ([]KnownPod, error) {
-	return onPlugin[[]KnownPod](ctx, p, C.cnirt_go_plugin_function(C.cni_list_pods))
+	return onPlugin[[]KnownPod](ctx, p, "list_pods")
 }
 
 // Status says whether pods can be set up on the default network, and what is configured. Not being ready is no error.
 func (p *Plugin) Status(ctx context.Context) (*Status, error) {
-	return onPlugin[*Status](ctx, p, C.cnirt_go_plugin_function(C.cni_plugin_status))
+	return onPlugin[*Status](ctx, p, "plugin_status")
 }
 
 // Reload reads the network configurations again, changed or not. It is seldom needed: every call looks for changes.
 func (p *Plugin) Reload(ctx context.Context) (*Status, error) {
-	return onPlugin[*Status](ctx, p, C.cnirt_go_plugin_function(C.cni_plugin_reload))
+	return onPlugin[*Status](ctx, p, "plugin_reload")
 }
 
 // Capabilities returns what the default network's plugins declare, sorted.
 func (p *Plugin) Capabilities(ctx context.Context) ([]string, error) {
-	return onPlugin[[]string](ctx, p, C.cnirt_go_plugin_function(C.cni_plugin_capabilities))
+	return onPlugin[[]string](ctx, p, "plugin_capabilities")
 }
 
 // Metrics returns the plugin's metrics in the Prometheus text format.
 func (p *Plugin) Metrics(ctx context.Context) (string, error) {
-	return p.on(ctx, C.cnirt_go_plugin_function(C.cni_plugin_metrics))
+	return p.on(ctx, "plugin_metrics", &call{}, "")
 }
 
 // Event tells of an event on the node. The details are anything that makes a JSON object, or nil; unknown names are
 // ignored.
 func (p *Plugin) Event(ctx context.Context, name string, details any) error {
-	text := "{}"
+	event := struct {
+		Name    string          `json:"name"`
+		Details json.RawMessage `json:"details,omitempty"`
+	}{Name: name}
 	if details != nil {
-		var err error
-		if text, err = encode("event details", details); err != nil {
+		text, err := encode("event details", details)
+		if err != nil {
 			return err
 		}
+		event.Details = json.RawMessage(text)
 	}
-	cName, err := cText("name", name)
+	if strings.IndexByte(name, 0) >= 0 {
+		return newError(ErrInvalidArgument, "name: there is a NUL inside")
+	}
+	text, err := encode("event", event)
 	if err != nil {
 		return err
 	}
-	defer freeC(cName)
-	cDetails := C.CString(text)
-	defer freeC(cDetails)
-	defer runtime.KeepAlive(p)
-	_, err = p.s.call(ctx, &call{}, func(current C.uintptr_t, handle *C.cni_plugin, out **C.char) C.cni_rc {
-		return C.cnirt_go_event(current, handle, cName, cDetails, out)
-	})
+	_, err = p.on(ctx, "plugin_event", &call{}, text)
 	return err
 }
 
@@ -123,14 +125,6 @@ func (p *Plugin) Cancel(id string) error {
 	return p.s.cancel(id)
 }
 
-// The operations on a pod, by the name of their C function.
-var podFunctions = map[string]C.cnirt_go_pod_function{
-	"setup_pod":    C.cnirt_go_pod_function(C.cni_setup_pod),
-	"teardown_pod": C.cnirt_go_pod_function(C.cni_teardown_pod),
-	"check_pod":    C.cnirt_go_pod_function(C.cni_check_pod),
-	"pod_status":   C.cnirt_go_pod_function(C.cni_pod_status),
-}
-
 func onPod[T any](ctx context.Context, p *Plugin, operation string, request PodRequest) (*T, error) {
 	text, err := p.onPod(ctx, operation, request)
 	if err != nil {
@@ -139,8 +133,8 @@ func onPod[T any](ctx context.Context, p *Plugin, operation string, request PodR
 	return decode[*T](text)
 }
 
-func onPlugin[T any](ctx context.Context, p *Plugin, function C.cnirt_go_plugin_function) (answer T, err error) {
-	text, err := p.on(ctx, function)
+func onPlugin[T any](ctx context.Context, p *Plugin, operation string) (answer T, err error) {
+	text, err := p.on(ctx, operation, &call{}, "")
 	if err != nil {
 		return answer, err
 	}
@@ -167,25 +161,11 @@ func (p *Plugin) onPod(ctx context.Context, operation string, request PodRequest
 	if err != nil {
 		return "", err
 	}
-	return p.onPodJSON(ctx, operation, call, text)
+	return p.on(ctx, operation, call, text)
 }
 
-func (p *Plugin) onPodJSON(ctx context.Context, operation string, call *call, request string) (string, error) {
-	cRequest, err := cText("request", request)
-	if err != nil {
-		return "", err
-	}
-	defer freeC(cRequest)
+// on does an operation; an empty request is none.
+func (p *Plugin) on(ctx context.Context, operation string, call *call, request string) (string, error) {
 	defer runtime.KeepAlive(p)
-	return p.s.call(ctx, call, func(current C.uintptr_t, handle *C.cni_plugin, out **C.char) C.cni_rc {
-		return C.cnirt_go_on_pod(current, podFunctions[operation], handle, cRequest, out)
-	})
-}
-
-// on does an operation without a request.
-func (p *Plugin) on(ctx context.Context, function C.cnirt_go_plugin_function) (string, error) {
-	defer runtime.KeepAlive(p)
-	return p.s.call(ctx, &call{}, func(current C.uintptr_t, handle *C.cni_plugin, out **C.char) C.cni_rc {
-		return C.cnirt_go_on_plugin(current, function, handle, out)
-	})
+	return p.s.call(ctx, call, operation, argument{"request", request}, argument{})
 }

@@ -197,7 +197,7 @@ func (s step) call(plugin *Plugin) (any, error) {
 			return nil, err
 		}
 		// Not what a Go program can say by the types: the library refuses it.
-		text, err := plugin.onPodJSON(ctx, s.Call, &call{}, string(s.Request))
+		text, err := plugin.on(ctx, s.Call, &call{}, string(s.Request))
 		return json.RawMessage(text), err
 	}
 	switch s.Call {

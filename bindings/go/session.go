@@ -8,35 +8,42 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	goruntime "runtime"
 	"runtime/cgo"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/containernetworking/cni/pkg/invoke"
+	"github.com/containernetworking/cni/pkg/version"
 )
 
-// How long a cancellation waits before it is tried again, at first and at most: the library does not keep one for a
-// call that is only about to begin.
-const (
-	firstRetry = time.Millisecond
-	lastRetry  = 100 * time.Millisecond
-)
-
-// session is a handle of the library, and who uses it. Plugin is only a way to it, so that the runtime can see when
-// nobody has one any more.
+// session is a handle of the library, and who uses it. Plugin and CNI are only ways to it, so that the runtime can see
+// when nobody has one any more.
 type session struct {
 	callbacks Callbacks
+	// In place of the callbacks: a runtime's, or nil.
+	exec invoke.Exec
+	// Whether the handle is a runtime's.
+	isRuntime bool
 	name      string
 	// The library's own limit of a call, 0 for none.
 	timeout time.Duration
+	// What a callback is in that belongs to no known call.
+	nobodys cgo.Handle
 	// Closed when the handle is freed.
 	freed chan struct{}
 
 	// Guards what follows; not held while C runs.
 	mu sync.Mutex
+	// Told when users or a call's cancellers become none.
+	left *sync.Cond
 	// Valid until freed is closed.
-	handle *C.cni_plugin
+	handle handle
 	closed bool
-	// Who may use the handle just now. The last one that leaves a closed session frees it.
+	// Who is in a C function with the handle just now.
 	users int
 	calls map[*call]struct{}
 	// Panics of callbacks that belong to no known call; the next call takes them.
@@ -46,6 +53,8 @@ type session struct {
 // call is one call of the library.
 type call struct {
 	session *session
+	// What tells on a thread that one of the call's callbacks runs.
+	self cgo.Handle
 	// For callbacks: the caller's, but ended only after the library was told so, and also by Cancel and Close.
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -55,34 +64,49 @@ type call struct {
 	limited bool
 	// The call whose callback makes this one.
 	outer *call
-	// Guarded by the session's mutex.
-	panics []any
+
+	// What follows is guarded by the session's mutex.
+
+	// The call in the background, as long as it may be cancelled.
+	op         *C.cni_op
+	cancellers int
+	panics     []any
+	// Whether an Exec ended its goroutine.
+	exited bool
+	// What an Exec's methods returned.
+	execErrors []error
+	info       version.PluginInfo
 }
 
-func openSession(options string, given Options) (*session, error) {
-	s := &session{
-		callbacks: given.Callbacks,
-		timeout:   given.timeout(),
-		freed:     make(chan struct{}),
-		users:     1,
-		calls:     make(map[*call]struct{}),
+// openSession makes a handle for a session that has its callbacks.
+func openSession(options string, s *session) (*session, error) {
+	s.left = sync.NewCond(&s.mu)
+	s.freed = make(chan struct{})
+	s.calls = make(map[*call]struct{})
+	cOptions, err := cText("options", options)
+	if err != nil {
+		return nil, err
 	}
-	cOptions := C.CString(options)
 	defer freeC(cOptions)
 	making := &call{session: s, outer: currentCall()}
 	defer making.begin(context.Background())()
-	current := cgo.NewHandle(making)
-	defer current.Delete()
-	var out *C.char
-	rc := C.cnirt_go_plugin_new(C.uintptr_t(current), cOptions, C.uintptr_t(cgo.NewHandle(s)), s.callbacks.given(),
-		&s.handle, &out)
-	text := takeText(out)
-	if rc == C.CNI_OK {
-		s.name = C.GoString(C.cni_plugin_name(s.handle))
+	s.nobodys = cgo.NewHandle(&call{session: s})
+	data := C.uintptr_t(cgo.NewHandle(s))
+	var (
+		out *C.char
+		rc  C.cni_rc
+	)
+	if s.isRuntime {
+		rc = C.cnirt_go_runtime_new(C.uintptr_t(making.self), cOptions, data, s.given(), &s.handle.runtime, &out)
+	} else {
+		rc = C.cnirt_go_plugin_new(C.uintptr_t(making.self), cOptions, data, s.given(), &s.handle.plugin, &out)
 	}
+	text := takeText(out)
 	value, panicked := s.takePanic(making)
-	if rc == C.CNI_OK {
-		s.leave()
+	if rc != C.CNI_OK {
+		s.nobodys.Delete()
+	} else if !s.isRuntime {
+		s.name = C.GoString(C.cni_plugin_name(s.handle.plugin))
 	}
 	switch {
 	case panicked:
@@ -96,35 +120,36 @@ func openSession(options string, given Options) (*session, error) {
 	return s, nil
 }
 
-// call runs one C function, with the context's end and callbacks' panics seen to.
-func (s *session) call(
-	ctx context.Context, c *call, function func(current C.uintptr_t, handle *C.cni_plugin, out **C.char) C.cni_rc,
-) (string, error) {
+// call does one operation in the background and waits for it, with the context's end and callbacks' panics seen to.
+func (s *session) call(ctx context.Context, c *call, operation string, first, second argument) (string, error) {
 	if ctx.Err() != nil {
 		return "", contextError(ctx)
 	}
 	c.session, c.outer = s, currentCall()
 	defer c.begin(ctx)()
-	handle, err := s.enter(c)
-	if err != nil {
+	text, err := s.run(ctx, c, operation, first, second)
+	value, panicked := s.takePanic(c)
+	switch {
+	case panicked:
+		panic(value)
+	case c.exited:
+		goruntime.Goexit()
+	}
+	var ours *Error
+	if errors.As(err, &ours) {
+		return "", c.failure(ctx, ours)
+	}
+	return text, err
+}
+
+func (s *session) run(ctx context.Context, c *call, operation string, first, second argument) (string, error) {
+	if err := s.start(c, operation, first, second); err != nil {
 		return "", err
 	}
-	current := cgo.NewHandle(c)
 	stopWatching := s.watch(ctx, c)
-	var out *C.char
-	rc := function(C.uintptr_t(current), handle, &out)
-	text := takeText(out)
+	wait(c.op)
 	stopWatching()
-	current.Delete()
-	value, panicked := s.takePanic(c)
-	s.forget(c)
-	if panicked {
-		panic(value)
-	}
-	if rc != C.CNI_OK {
-		return "", c.failure(ctx, readError(rc, text))
-	}
-	return text, nil
+	return finish(s.forget(c))
 }
 
 // begin makes the context for callbacks, until the returned function is called.
@@ -134,7 +159,9 @@ func (c *call) begin(ctx context.Context) (end func()) {
 		base, endBase = context.WithDeadline(base, deadline)
 	}
 	c.ctx, c.cancel = context.WithCancelCause(base)
+	c.self = cgo.NewHandle(c)
 	return func() {
+		c.self.Delete()
 		c.cancel(nil)
 		endBase()
 	}
@@ -151,9 +178,13 @@ func (c *call) callbackContext() context.Context {
 
 // failure adds the context's error where its end is why the call failed.
 func (c *call) failure(ctx context.Context, err *Error) *Error {
+	ended := ctx.Err()
+	late := errors.Is(ended, context.DeadlineExceeded)
 	switch {
-	case err.Class == ErrTimeout && errors.Is(ctx.Err(), context.DeadlineExceeded),
-		err.Class == ErrCancelled && errors.Is(ctx.Err(), context.Canceled):
+	case err.Class == ErrCancelled && late:
+		// The deadline was not in the request.
+		err.Class, err.context = ErrTimeout, contextErrors(ctx)
+	case err.Class == ErrTimeout && late, err.Class == ErrCancelled && ended != nil:
 		err.context = contextErrors(ctx)
 	case err.Class == ErrTimeout && c.limited:
 		// The library's clock was a little faster than the context's.
@@ -162,87 +193,116 @@ func (c *call) failure(ctx context.Context, err *Error) *Error {
 	return err
 }
 
-// watch cancels the call when its context is cancelled, until the returned function is called. A deadline needs
-// nobody: it went into the request.
+// watch cancels the call when its context ends, until the returned function is called.
 func (s *session) watch(ctx context.Context, c *call) (stop func()) {
 	if ctx.Done() == nil {
 		return func() {}
 	}
-	done, finished := make(chan struct{}), make(chan struct{})
+	finished := make(chan struct{})
 	stopAfter := context.AfterFunc(ctx, func() {
 		defer close(finished)
-		defer c.cancel(context.Cause(ctx))
-		if c.callID == "" || c.limited && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return
+		// A deadline that is in the request needs nobody.
+		if !c.limited || !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			s.cancelCall(c)
 		}
-		retry(done, func() {
-			// The id was in a request already: it has no NUL.
-			_ = s.cancelInC(c.callID)
-			c.cancel(context.Cause(ctx))
-		}, func() bool { return true })
+		c.cancel(context.Cause(ctx))
 	})
 	return func() {
-		close(done)
 		if !stopAfter() {
 			<-finished
 		}
 	}
 }
 
-// retry does something again and again until done, or until it may not.
-func retry(done <-chan struct{}, do func(), may func() bool) {
-	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
-		do()
-		select {
-		case <-done:
-			return
-		case <-time.After(pause):
-		}
-		if !may() {
-			return
-		}
-	}
-}
-
-// enter makes the caller a user of the handle, with a call or without one. Leave it by forget or leave.
-func (s *session) enter(c *call) (*C.cni_plugin, error) {
+// enter makes the caller a user of the handle. Leave it by leave.
+func (s *session) enter() (handle, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, ErrClosed
+		return handle{}, ErrClosed
 	}
 	s.users++
-	if c != nil {
-		s.calls[c] = struct{}{}
-	}
 	return s.handle, nil
-}
-
-func (s *session) forget(c *call) {
-	s.mu.Lock()
-	delete(s.calls, c)
-	s.mu.Unlock()
-	s.leave()
 }
 
 func (s *session) leave() {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.users--
-	last := s.closed && s.users == 0
-	s.mu.Unlock()
-	if last {
-		C.cni_plugin_free(s.handle)
-		close(s.freed)
-	}
+	s.left.Broadcast()
 }
 
-func (s *session) cancel(id string) error {
-	if _, err := s.enter(nil); err != nil {
+// start begins a call, which callbacks find from then on. End it by forget.
+func (s *session) start(c *call, operation string, first, second argument) error {
+	handle, err := s.enter()
+	if err != nil {
 		return err
 	}
 	defer s.leave()
-	err := s.cancelInC(id)
-	s.cancelContexts(id)
+	s.mu.Lock()
+	s.calls[c] = struct{}{}
+	s.mu.Unlock()
+	op, err := handle.start(operation, first, second)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		delete(s.calls, c)
+	}
+	c.op = op
+	return err
+}
+
+// forget makes sure that nobody cancels the call any more, and returns what is to be finished.
+func (s *session) forget(c *call) *C.cni_op {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	op := c.op
+	c.op = nil
+	for c.cancellers > 0 {
+		s.left.Wait()
+	}
+	delete(s.calls, c)
+	return op
+}
+
+// cancelCall cancels a call in the library, if it is running.
+func (s *session) cancelCall(c *call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.op == nil {
+		return
+	}
+	c.cancellers++
+	op := c.op
+	s.mu.Unlock()
+	// It is no callback's thread, and the call is alive: nothing can be wrong.
+	briefly(func() { _ = C.cni_op_cancel(op) })
+	s.mu.Lock()
+	c.cancellers--
+	s.left.Broadcast()
+}
+
+func (s *session) cancel(id string) error {
+	handle, err := s.enter()
+	if err != nil {
+		return err
+	}
+	defer s.leave()
+	cID, err := argument{"id", id}.copy()
+	if err != nil {
+		return err
+	}
+	defer freeC(cID)
+	if rc := C.cni_plugin_cancel(handle.plugin, cID); rc != C.CNI_OK {
+		err = readError(rc, "")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.calls {
+		if id == "" || id == c.callID || id == c.podID {
+			c.cancel(nil)
+		}
+	}
 	return err
 }
 
@@ -251,10 +311,7 @@ func (s *session) cancel(id string) error {
 func (s *session) close() {
 	s.mu.Lock()
 	first := !s.closed
-	if first {
-		s.closed = true
-		s.users++
-	}
+	s.closed = true
 	s.mu.Unlock()
 	inCallback := false
 	for c := currentCall(); c != nil; c = c.outer {
@@ -272,52 +329,21 @@ func (s *session) close() {
 	}
 }
 
-// stop cancels all calls until nobody uses the handle; the caller is a user, and leaves.
+// stop ends all calls of a closed session, and the handle.
 func (s *session) stop() {
-	retry(s.freed, func() {
-		// Without an id nothing can be wrong with it.
-		_ = s.cancelInC("")
-		s.cancelContexts("")
-		s.leave()
-	}, s.stay)
-}
-
-// stay makes the caller a user of a closed session, unless nobody else is one any more.
-func (s *session) stay() bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.users == 0 {
-		return false
+	for s.users > 0 {
+		s.left.Wait()
 	}
-	s.users++
-	return true
-}
-
-// cancelInC cancels calls in the library; for users of the handle.
-func (s *session) cancelInC(id string) error {
-	var cID *C.char
-	if id != "" {
-		var err error
-		if cID, err = cText("id", id); err != nil {
-			return err
-		}
-		defer freeC(cID)
+	running := slices.Collect(maps.Keys(s.calls))
+	s.mu.Unlock()
+	for _, c := range running {
+		s.cancelCall(c)
+		c.cancel(nil)
 	}
-	if rc := C.cni_plugin_cancel(s.handle, cID); rc != C.CNI_OK {
-		return readError(rc, "")
-	}
-	return nil
-}
-
-// cancelContexts ends the contexts that callbacks of the calls with this id have.
-func (s *session) cancelContexts(id string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.calls {
-		if id == "" || id == c.callID || id == c.podID {
-			c.cancel(nil)
-		}
-	}
+	s.handle.free()
+	s.nobodys.Delete()
+	close(s.freed)
 }
 
 // currentCall is the call that this goroutine is in a callback of.
@@ -328,8 +354,18 @@ func currentCall() *call {
 	return nil
 }
 
-// running finds the call that a callback belongs to: the thread's, or on a thread of the library's own the one that
-// the question names.
+// inCallback marks the thread as running a callback of this call, or of none, until the returned function is called.
+func (s *session) inCallback(c *call) (end func()) {
+	self := s.nobodys
+	if c != nil {
+		self = c.self
+	}
+	outer := C.cnirt_go_set_current(C.uintptr_t(self))
+	return func() { C.cnirt_go_set_current(outer) }
+}
+
+// running finds the call that a callback belongs to: on a thread of the library's own the one that the question names,
+// or the only one without a name.
 func (s *session) running(current C.uintptr_t, question string) *call {
 	if current != 0 {
 		if c := cgo.Handle(current).Value().(*call); c.session == s {
@@ -339,17 +375,24 @@ func (s *session) running(current C.uintptr_t, question string) *call {
 	var named struct {
 		CallID string `json:"callId"`
 	}
-	if json.Unmarshal([]byte(question), &named) != nil || named.CallID == "" {
+	if json.Unmarshal([]byte(question), &named) != nil {
 		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var found *call
 	for c := range s.calls {
-		if c.callID == named.CallID {
+		switch {
+		case c.callID != named.CallID:
+		case named.CallID != "":
 			return c
+		case found != nil:
+			return nil
+		default:
+			found = c
 		}
 	}
-	return nil
+	return found
 }
 
 // takePanic is the first panic of the call's callbacks, or one that belongs to no call.

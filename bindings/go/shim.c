@@ -9,6 +9,14 @@ uintptr_t cnirt_go_current(void)
 	return current_call;
 }
 
+uintptr_t cnirt_go_set_current(uintptr_t current)
+{
+	uintptr_t outer = current_call;
+
+	current_call = current;
+	return outer;
+}
+
 static int32_t get_netns(void *data, const char *pod, cni_reply *reply)
 {
 	return cnirtGoGetNetNS((uintptr_t)data, current_call, (char *)pod, reply);
@@ -39,12 +47,9 @@ static void data_free(void *data)
 	cnirtGoDataFree((uintptr_t)data);
 }
 
-cni_rc cnirt_go_plugin_new(uintptr_t current, const char *options, uintptr_t data, int32_t callbacks,
-			   cni_plugin **plugin, char **error)
+static cni_callbacks table(uintptr_t data, int32_t callbacks)
 {
 	cni_callbacks given = {sizeof given};
-	uintptr_t outer = current_call;
-	cni_rc rc;
 
 	given.data = (void *)data;
 	given.data_free = data_free;
@@ -58,42 +63,27 @@ cni_rc cnirt_go_plugin_new(uintptr_t current, const char *options, uintptr_t dat
 		given.exec_plugin = exec_plugin;
 	if (callbacks & CNIRT_GO_LOG)
 		given.log = log_line;
-	current_call = current;
-	rc = cni_plugin_new(options, &given, plugin, error);
+	return given;
+}
+
+cni_rc cnirt_go_plugin_new(uintptr_t current, const char *options, uintptr_t data, int32_t callbacks,
+			   cni_plugin **plugin, char **error)
+{
+	cni_callbacks given = table(data, callbacks);
+	uintptr_t outer = cnirt_go_set_current(current);
+	cni_rc rc = cni_plugin_new(options, &given, plugin, error);
+
 	current_call = outer;
 	return rc;
 }
 
-cni_rc cnirt_go_on_pod(uintptr_t current, cnirt_go_pod_function function, cni_plugin *plugin, const char *request,
-		       char **out)
+cni_rc cnirt_go_runtime_new(uintptr_t current, const char *options, uintptr_t data, int32_t callbacks,
+			    cni_runtime **runtime, char **error)
 {
-	uintptr_t outer = current_call;
-	cni_rc rc;
+	cni_callbacks given = table(data, callbacks);
+	uintptr_t outer = cnirt_go_set_current(current);
+	cni_rc rc = cni_runtime_new(options, &given, runtime, error);
 
-	current_call = current;
-	rc = function(plugin, request, out);
-	current_call = outer;
-	return rc;
-}
-
-cni_rc cnirt_go_on_plugin(uintptr_t current, cnirt_go_plugin_function function, cni_plugin *plugin, char **out)
-{
-	uintptr_t outer = current_call;
-	cni_rc rc;
-
-	current_call = current;
-	rc = function(plugin, out);
-	current_call = outer;
-	return rc;
-}
-
-cni_rc cnirt_go_event(uintptr_t current, cni_plugin *plugin, const char *name, const char *details, char **out)
-{
-	uintptr_t outer = current_call;
-	cni_rc rc;
-
-	current_call = current;
-	rc = cni_plugin_event(plugin, name, details, out);
 	current_call = outer;
 	return rc;
 }

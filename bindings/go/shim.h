@@ -1,16 +1,13 @@
 /*
- * What Go cannot say to C by itself: function pointers, and which call a callback belongs to.
+ * What Go cannot say to C by itself: function pointers, and in whose callback a thread is.
  *
- * current is a cgo.Handle of the Go call that a thread is in, 0 for none. It is set for the time of a C call and put
- * back afterwards, as a callback may use another network plugin on the same thread.
+ * current is a cgo.Handle of the Go call whose callback a thread runs, 0 for none. It is put back afterwards, as a
+ * callback may use another handle on the same thread.
  */
 #ifndef CNIRT_GO_SHIM_H
 #define CNIRT_GO_SHIM_H
 
 #include <cnirt.h>
-
-typedef cni_rc (*cnirt_go_pod_function)(cni_plugin *, const char *, char **);
-typedef cni_rc (*cnirt_go_plugin_function)(cni_plugin *, char **);
 
 /* Which callbacks there are. */
 enum {
@@ -23,10 +20,10 @@ enum {
 
 cni_rc cnirt_go_plugin_new(uintptr_t current, const char *options, uintptr_t data, int32_t callbacks,
 			   cni_plugin **plugin, char **error);
-cni_rc cnirt_go_on_pod(uintptr_t current, cnirt_go_pod_function function, cni_plugin *plugin, const char *request,
-		       char **out);
-cni_rc cnirt_go_on_plugin(uintptr_t current, cnirt_go_plugin_function function, cni_plugin *plugin, char **out);
-cni_rc cnirt_go_event(uintptr_t current, cni_plugin *plugin, const char *name, const char *details, char **out);
+cni_rc cnirt_go_runtime_new(uintptr_t current, const char *options, uintptr_t data, int32_t callbacks,
+			    cni_runtime **runtime, char **error);
 uintptr_t cnirt_go_current(void);
+/* Returns what was the current one until now. */
+uintptr_t cnirt_go_set_current(uintptr_t current);
 
 #endif

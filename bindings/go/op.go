@@ -1,0 +1,129 @@
+package cnirt
+
+// #include "shim.h"
+import "C"
+
+import (
+	"os"
+	"syscall"
+)
+
+// handle is one of the library: a network plugin or a runtime.
+type handle struct {
+	plugin  *C.cni_plugin
+	runtime *C.cni_runtime
+}
+
+// argument is a text for C with its name for messages; an empty one is NULL.
+type argument struct{ name, text string }
+
+func (a argument) copy() (*C.char, error) {
+	if a.text == "" {
+		return nil, nil
+	}
+	return cText(a.name, a.text)
+}
+
+// A thread for each of those that are in C for a moment would stay with the program when many come at once.
+var moments = make(chan struct{}, 8)
+
+// briefly calls what does not wait in C. A callback takes no turn: it may run in somebody else's.
+func briefly(do func()) {
+	if currentCall() == nil {
+		moments <- struct{}{}
+		defer func() { <-moments }()
+	}
+	do()
+}
+
+// start begins a call in the background. End it by finish.
+func (h handle) start(operation string, first, second argument) (*C.cni_op, error) {
+	cFirst, err := first.copy()
+	if err != nil {
+		return nil, err
+	}
+	defer freeC(cFirst)
+	cSecond, err := second.copy()
+	if err != nil {
+		return nil, err
+	}
+	defer freeC(cSecond)
+	cOperation, err := cText("operation", operation)
+	if err != nil {
+		return nil, err
+	}
+	defer freeC(cOperation)
+	var (
+		op  *C.cni_op
+		out *C.char
+		rc  C.cni_rc
+	)
+	briefly(func() {
+		if h.runtime != nil {
+			rc = C.cni_runtime_start(h.runtime, cOperation, cFirst, cSecond, &op, &out)
+		} else {
+			rc = C.cni_plugin_start(h.plugin, cOperation, cFirst, &op, &out)
+		}
+	})
+	if text := takeText(out); rc != C.CNI_OK {
+		return nil, readError(rc, text)
+	}
+	return op, nil
+}
+
+func (h handle) free() {
+	if h.runtime != nil {
+		C.cni_runtime_free(h.runtime)
+	} else {
+		C.cni_plugin_free(h.plugin)
+	}
+}
+
+// wait returns when a call is done. Until then it takes a goroutine and no thread: Go's poller has the descriptor.
+func wait(op *C.cni_op) {
+	// A call whose deadline passes in the queue is ended by being asked.
+	done := func() (is bool) {
+		briefly(func() { is = C.cni_op_wait(op, 0) != C.CNI_E_TIMEOUT })
+		return is
+	}
+	if done() {
+		return
+	}
+	if file := pollable(op); file != nil {
+		defer file.Close()
+		if raw, err := file.SyscallConn(); err == nil && raw.Read(func(uintptr) bool { return done() }) == nil {
+			return
+		}
+	}
+	// Without a descriptor to spare it costs a thread.
+	_ = C.cni_op_wait(op, -1)
+}
+
+// pollable makes a file of a call's descriptor: of a copy, as the call closes its own, and a file closes its own, too.
+// Nil where there is none.
+func pollable(op *C.cni_op) *os.File {
+	fd := C.cni_op_fd(op)
+	if fd < 0 {
+		return nil
+	}
+	own, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_DUPFD_CLOEXEC, 0)
+	if errno != 0 {
+		return nil
+	}
+	// The library's descriptor does not block, nor does its copy: so it goes to the poller.
+	return os.NewFile(own, "cnirt call")
+}
+
+// finish ends a call that is done.
+func finish(op *C.cni_op) (string, error) {
+	var (
+		out *C.char
+		rc  C.cni_rc
+	)
+	briefly(func() { rc = C.cni_op_finish(op, &out) })
+	text := takeText(out)
+	if rc != C.CNI_OK {
+		return "", readError(rc, text)
+	}
+	return text, nil
+}
