@@ -3,18 +3,17 @@ package oracle
 import (
 	"testing"
 
+	"github.com/cnirt/cnirt/bindings/go"
 	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/invoke"
 )
 
-func ours(t testing.TB, path []string, cacheDir string, _ invoke.Exec) libcni.CNI {
-	cni, err := newABI(path, cacheDir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cni.Close)
+func ours(t testing.TB, path []string, cacheDir string, exec invoke.Exec) libcni.CNI {
+	cni := cnirt.NewCNI(path, cacheDir, cnirt.WithExec(exec), cnirt.WithDurability("atomic"))
+	t.Cleanup(func() {
+		if err := cni.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	return cni
 }
-
-// passedBy are keys that are not compared: how deep an error lies is the Go module's business.
-var passedBy = []string{": depth"}

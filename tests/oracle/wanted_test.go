@@ -36,7 +36,6 @@ var (
 		"says so and DEL goes on without it. libcni takes such a file for a bare result, an empty one."}
 	surrogates    = why{"Invalid text", "Lone surrogates and invalid UTF-8 are refused; Go puts U+FFFD in their place."}
 	nesting       = why{"Nesting", "JSON may nest 125 levels deep in a configuration and 127 elsewhere; Go allows 10000."}
-	keysTwice     = why{"Keys in other case", "Of keys that differ only in case the one that is written exactly counts; in Go the last one does."}
 	extensions    = why{"Repeated extensions", "An extension that is given more than once lists a file once."}
 	nullElements  = why{"null in lists", "null as an element of a result's lists is an error or is left out; libcni panics."}
 	versionsWords = why{"cniVersions of a wrong type", "The message names the type that is there; libcni names the one that it wants."}
@@ -49,9 +48,9 @@ var wanted = map[string]difference{
 	"parse: HTML in a value":                                        {bytesSorted, []string{"result"}},
 	"standard input, byte for byte":                                 {bytesSorted, []string{"1 add: run 1 stdin"}},
 	"the cache directory is a file":                                 {cacheFirst, []string{"1 add: error", "1 add: run 1"}},
-	"DEL is cancelled while a plugin runs":                          {cancelled, []string{"2 del: code", "2 del: error", "2 del: msg"}},
-	"the context ends while a plugin runs":                          {cancelled, []string{"1 add: code", "1 add: error", "1 add: msg"}},
-	"the context has ended before ADD":                              {cancelled, []string{"1 add: code", "1 add: error", "1 add: msg"}},
+	"DEL is cancelled while a plugin runs":                          {cancelled, []string{"2 del: depth", "2 del: error", "2 del: msg"}},
+	"the context ends while a plugin runs":                          {cancelled, []string{"1 add: depth", "1 add: error", "1 add: msg"}},
+	"the context has ended before ADD":                              {cancelled, []string{"1 add: error", "1 add: msg"}},
 	"a failing DEL with an unreadable entry":                        {entryStays, []string{"cache/results/net-pod1-eth0"}},
 	"files of an extension given again":                             {extensions, []string{"result"}},
 	"CHECK and DEL with a zero-byte file":                           {fileNames, []string{"1 check: error"}},
