@@ -5,6 +5,7 @@ go 1.24
 require (
 	github.com/cnirt/cnirt/bindings/go v0.0.0
 	github.com/containernetworking/cni v1.3.1
+	pgregory.net/rapid v1.3.0
 )
 
 require (
