@@ -18,7 +18,8 @@ type handle struct {
 type argument struct{ name, text string }
 
 func (a argument) copy() (*C.char, error) {
-	if a.text == "" {
+	// An empty name is a name for libcni, which says what is wrong with it; no text of this kind is left out.
+	if a.text == "" && a.name != "conf" {
 		return nil, nil
 	}
 	return cText(a.name, a.text)

@@ -1,0 +1,174 @@
+package oracle
+
+// Texts: configurations and results that are read, found and converted without running anything.
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/containernetworking/cni/pkg/types/create"
+)
+
+// textRow is one question to both libraries about files and texts.
+type textRow struct {
+	name string
+	// files are put into a directory first.
+	files map[string]string
+	// do is parse, file, load, files or convert.
+	do string
+	// text is the configuration, the network's name, the extensions by commas, or the result.
+	text string
+	// version is what a result is converted to.
+	version string
+}
+
+func TestTexts(t *testing.T) {
+	for _, row := range textRows() {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			dir := row.directory(t)
+			theirs, ours := askBoth(row, dir)
+			theirs.hide(dir)
+			ours.hide(dir)
+			checkDifferences(t, row.name, differing(theirs, ours), theirs, ours)
+		})
+	}
+}
+
+// directory has the row's files.
+func (r textRow) directory(t testing.TB) string {
+	dir := t.TempDir()
+	for name, text := range r.files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// askBoth answers a text row.
+func askBoth(row textRow, dir string) (outcome, outcome) {
+	theirs, ours := outcome{}, outcome{}
+	said, err := safely(func() (string, error) { return askTheirs(row, dir) })
+	theirs.add("result", canonical(said))
+	if err != nil {
+		theirs.add("error", err.Error())
+	}
+	var answer answer
+	switch row.do {
+	case "parse":
+		answer = confParse(row.text, "")
+	case "file":
+		answer = confParse(row.text, dir)
+	case "load":
+		answer = confLoad(dir, row.text)
+	case "files":
+		answer = confFiles(dir, strings.Split(row.text, ","))
+	case "convert":
+		answer = resultConvert(row.text, row.version)
+	}
+	ours.add("error", answer.err)
+	ours.add("result", canonical(withoutFile(answer.json)))
+	return theirs, ours
+}
+
+// withoutFile leaves out which file a list came from, which libcni does not say.
+func withoutFile(text string) string {
+	var object map[string]json.RawMessage
+	if json.Unmarshal([]byte(text), &object) != nil {
+		return text
+	}
+	if _, ok := object["plugins"]; !ok {
+		return text
+	}
+	delete(object, "file")
+	printed, err := json.Marshal(object)
+	if err != nil {
+		return text
+	}
+	return string(printed)
+}
+
+func safely(call func() (string, error)) (said string, err error) {
+	defer func() {
+		if problem := recover(); problem != nil {
+			err = fmt.Errorf("panic: %v", problem)
+		}
+	}()
+	return call()
+}
+
+func askTheirs(row textRow, dir string) (string, error) {
+	switch row.do {
+	case "parse":
+		var object map[string]json.RawMessage
+		_ = json.Unmarshal([]byte(row.text), &object)
+		if _, ok := object["plugins"]; !ok && object["type"] != nil {
+			one, err := libcni.NetworkPluginConfFromBytes([]byte(row.text))
+			if err != nil {
+				return "", err
+			}
+			return showList(libcni.ConfListFromConf(one))
+		}
+		return showList(libcni.NetworkConfFromBytes([]byte(row.text)))
+	case "file":
+		path := filepath.Join(dir, "net.conflist")
+		if err := os.WriteFile(path, []byte(row.text), 0o600); err != nil {
+			return "", err
+		}
+		return showList(libcni.NetworkConfFromFile(path))
+	case "load":
+		return showList(libcni.LoadNetworkConf(dir, row.text))
+	case "files":
+		files, err := libcni.ConfFiles(dir, strings.Split(row.text, ","))
+		if err != nil {
+			return "", err
+		}
+		text, err := json.Marshal(append([]string{}, files...))
+		return string(text), err
+	}
+	result, err := create.CreateFromBytes([]byte(row.text))
+	if err != nil {
+		return "", err
+	}
+	return showResult(result.GetAsVersion(row.version))
+}
+
+func showResult(result types.Result, err error) (string, error) {
+	if err != nil {
+		return "", err
+	}
+	text, err := json.Marshal(result)
+	return string(text), err
+}
+
+// showList prints a list as the C ABI does.
+func showList(list *libcni.NetworkConfigList, err error) (string, error) {
+	if err != nil {
+		return "", err
+	}
+	plugins := []any{}
+	for _, plugin := range list.Plugins {
+		object := map[string]any{"type": plugin.Network.Type, "capabilities": plugin.Network.Capabilities, "bytes": string(plugin.Bytes)}
+		if plugin.Network.Capabilities == nil {
+			object["capabilities"] = map[string]bool{}
+		}
+		if plugin.Network.Name != "" {
+			object["name"] = plugin.Network.Name
+		}
+		plugins = append(plugins, object)
+	}
+	text, err := json.Marshal(map[string]any{"name": list.Name, "cniVersion": list.CNIVersion, "disableCheck": list.DisableCheck,
+		"disableGC": list.DisableGC, "loadOnlyInlinedPlugins": list.LoadOnlyInlinedPlugins, "plugins": plugins, "bytes": string(list.Bytes)})
+	return string(text), err
+}
