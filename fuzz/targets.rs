@@ -126,22 +126,22 @@ pub mod result_conversion {
 
 /// A file of the cache: read, listed, written again and removed, and nothing else is touched.
 pub mod cache_entry {
-    use std::path::PathBuf;
+    use std::path::Path;
 
     use cnirt::store::{Cache, Cached, Durability, Key};
 
     pub fn run(bytes: &[u8]) {
         thread_local!(static DIR: tempfile::TempDir = tempfile::tempdir().expect("a temporary directory"));
-        DIR.with(|dir| on_disk(dir.path().to_owned(), bytes));
+        DIR.with(|dir| on_disk(dir.path(), bytes));
     }
 
-    fn on_disk(dir: PathBuf, bytes: &[u8]) {
+    fn on_disk(dir: &Path, bytes: &[u8]) {
         let key = Key::parse("net1", "pod1", "eth0").expect("good names");
         let results = dir.join("results");
         std::fs::create_dir_all(&results).expect("a directory");
         let file = results.join("net1-pod1-eth0");
         std::fs::write(&file, bytes).expect("a file");
-        let cache = Cache::new(&dir, Durability::Atomic);
+        let cache = Cache::new(dir, Durability::Atomic);
         let listed = cache.attachments(None).expect("a directory that can be read");
         let of_pod = cache.attachments(Some(&key.container_id)).expect("a directory that can be read");
         assert!(of_pod.iter().all(|entry| listed.contains(entry)));

@@ -1,5 +1,7 @@
 //! The fuzz targets without libFuzzer: every file of their corpus, and seeded mutations of it, the same on every run.
 
+#![allow(clippy::expect_used, reason = "a test's helpers are no test functions for clippy")]
+
 use std::fs;
 use std::path::Path;
 
