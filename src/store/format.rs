@@ -132,3 +132,46 @@ pub(super) fn encode(entry: &CacheEntry) -> Result<Vec<u8>, String> {
     }
     serde_json::to_vec(&object).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    // Without a file, so that Miri can run it.
+    #[test]
+    fn an_entry_comes_back_as_it_was_written() {
+        let key = Key::parse("net1", "pod1", "eth0").unwrap();
+        let Value::Object(capability_args) = json!({"mac": "02:00:00:00:00:01"}) else { unreachable!() };
+        let entry = CacheEntry {
+            key: key.clone(),
+            config: b"{\"name\": \"net1\"}\xff".to_vec(),
+            netns: "/run/netns/pod1".to_owned(),
+            cni_args: Some(vec![
+                ("K8S_POD_NAME".to_owned(), "a".to_owned()),
+                ("IgnoreUnknown".to_owned(), "1".to_owned()),
+            ]),
+            capability_args,
+            result: Some(json!({"cniVersion": "1.1.0"})),
+            owner: Some("cnirt".to_owned()),
+        };
+        let bare = CacheEntry {
+            netns: String::new(),
+            cni_args: None,
+            capability_args: Map::new(),
+            result: None,
+            owner: None,
+            ..entry.clone()
+        };
+        for entry in [entry, bare] {
+            let Ok(Content::Entry(stored)) = decode(&encode(&entry).unwrap()) else { panic!("{entry:?}") };
+            assert_eq!(stored.key(), Some(key.clone()));
+            assert_eq!(stored.into_entry(key.clone()), entry);
+        }
+        assert!(matches!(decode(br#"{"cniVersion": "0.4.0"}"#), Ok(Content::Legacy)));
+        for (text, words) in [("", "EOF"), ("[]", "not a JSON object"), (r#"{"kind": "x"}"#, "wrong kind: x")] {
+            assert!(decode(text.as_bytes()).err().is_some_and(|why| why.contains(words)), "{text}");
+        }
+    }
+}

@@ -76,6 +76,12 @@ impl Drop for ProcessExec {
     }
 }
 
+/// The answer of a plugin that ended with status 1 and printed this: always an error. For fuzzing, which runs nothing.
+#[doc(hidden)]
+pub fn failed(stdout: &[u8], stderr: &[u8]) -> Result<Vec<u8>> {
+    outcome::answer(outcome::Status::Exited(1), stdout.to_vec(), stderr)
+}
+
 impl Exec for ProcessExec {
     fn find_in_path(&self, _call: &Call, plugin_type: &str, dirs: &[PathBuf]) -> Result<PathBuf> {
         crate::invoke::find::find_in_path(plugin_type, dirs)
