@@ -129,8 +129,8 @@ impl ProcessExec {
                 End::Exited(status) => return outcome::answer(status, stdout, &stderr),
                 End::Stopped(stop) => return Err(self.stopped(stop, call, &stderr)),
                 End::Lost => return Err(outcome::lost(path)),
-                End::NotStarted(Failure { step: Step::Table, .. }) if way == Way::Nanny(Table::Fetched) => {
-                    FETCHING_REFUSED.store(true, Ordering::Relaxed);
+                End::NotStarted(Failure { step: Step::Table, errno }) if way == Way::Nanny(Table::Fetched) => {
+                    FETCHING_REFUSED.fetch_or(matches!(errno, libc::EPERM | libc::ENOSYS), Ordering::Relaxed);
                     way = Way::Nanny(Table::Copied);
                 }
                 End::NotStarted(Failure { step: Step::Exec, errno: libc::ETXTBSY })

@@ -405,10 +405,12 @@ fn watch(fds: Fds, pid: i32, pidfd: i32) -> bool {
         if plugin.revents != 0 {
             reported = true;
             // Not reaped yet: as long as the zombie is there, its number is no other group's.
-            if let Ok(Some((code, status))) = sys::wait_id(libc::P_PID, pid, libc::WNOWAIT) {
-                let ending = (u64::from(code.cast_unsigned()) << 32) | u64::from(status.cast_unsigned());
-                let _ = sys::send(fds.control, &ending.to_ne_bytes());
-            }
+            let Ok(Some((code, status))) = sys::wait_id(libc::P_PID, pid, libc::WNOWAIT) else {
+                // The host must not wait for ever; an end without a report is an error there.
+                return true;
+            };
+            let ending = (u64::from(code.cast_unsigned()) << 32) | u64::from(status.cast_unsigned());
+            let _ = sys::send(fds.control, &ending.to_ne_bytes());
         }
         if control.revents != 0 {
             let mut order = [0; 2];
