@@ -100,6 +100,11 @@ impl ErrorClass {
         Self::ALL.into_iter().find(|class| *class as i32 == code)
     }
 
+    /// Whether it says that a call is over, and nothing about what the call was at.
+    pub(crate) fn is_end_of_call(self) -> bool {
+        matches!(self, Self::Timeout | Self::Cancelled)
+    }
+
     /// The class of an error that a plugin reports with this CNI error code.
     pub fn of_plugin_code(code: u64) -> Self {
         match code {

@@ -141,7 +141,7 @@ impl CniNetworkPlugin {
         let (default, error) = match self.find_default_network(call, &mut retry) {
             Ok(network) => (Some(Arc::new(network)), None),
             // The call is over, which says nothing about the files.
-            Err(error) if matches!(error.class(), ErrorClass::Timeout | ErrorClass::Cancelled) => return Err(error),
+            Err(error) if error.class().is_end_of_call() => return Err(error),
             Err(error) => {
                 tracing::info!(target: "cnirt::pod", %error, "unable to update the CNI configuration");
                 (self.snapshot().default.clone(), Some(error))
@@ -170,12 +170,10 @@ impl CniNetworkPlugin {
                     Some(wanted) if *wanted != network.list.name => {}
                     _ => return Ok(network),
                 },
-                Err(error) if matches!(error.class(), ErrorClass::Timeout | ErrorClass::Cancelled) => {
-                    call.check()?;
-                    *retry = Instant::now().checked_add(RETRY);
-                    skipped.push((file, error));
-                }
                 Err(error) => {
+                    if error.class().is_end_of_call() {
+                        call.check()?;
+                    }
                     if self.may_pass(&error) {
                         *retry = Instant::now().checked_add(RETRY);
                     }

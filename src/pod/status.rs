@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::call::Call;
 use crate::conf::{NetworkConfigList, conf_files};
-use crate::error::{Error, ErrorClass, Result, code};
+use crate::error::{Result, code};
 use crate::network::{Cni, capabilities};
 use crate::pod::cni::{CniNetworkPlugin, Loaded, PROBE_LIMIT, read_file};
 use crate::pod::{NetworkStatus, PluginStatus, Status};
@@ -76,8 +76,7 @@ impl CniNetworkPlugin {
         status.plugins = self.inspect_plugins(call, file, &list);
         status.capabilities = capabilities(&list);
         let validated = self.validate(call, &list);
-        let over = |error: &Error| matches!(error.class(), ErrorClass::Timeout | ErrorClass::Cancelled);
-        if validated.as_ref().is_err_and(over) {
+        if validated.as_ref().is_err_and(|error| error.class().is_end_of_call()) {
             call.check()?;
         }
         status.valid = validated.is_ok();
