@@ -60,7 +60,9 @@ impl PluginCallbacks for FakePlugins {
         let command = env["CNI_COMMAND"].clone();
         if command == "DEL" {
             let at_del = self.at_del.lock().unwrap().take();
-            at_del.into_iter().for_each(|at_del| at_del());
+            if let Some(at_del) = at_del {
+                at_del();
+            }
         }
         let pardoned = self.pardons.lock().unwrap().is_some_and(|key| stdin.get(key).is_some());
         if command != "VERSION" {

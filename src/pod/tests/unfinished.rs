@@ -315,6 +315,8 @@ fn a_plugin_that_is_missing_or_knows_no_version_keeps_no_pod() {
     assert!(error.rollback().unwrap().done && old.is_clean(), "{error:?}");
 }
 
+type Operation = fn(&PluginManager, &PodRequest) -> Result<()>;
+
 #[test]
 fn a_pod_that_another_process_works_on_is_waited_for_and_holds_nobody_else() {
     let node = node(&two_networks());
@@ -323,7 +325,6 @@ fn a_pod_that_another_process_works_on_is_waited_for_and_holds_nobody_else() {
     let mut hasty = pod(&Value::Null);
     hasty.timeout = Some(Duration::from_millis(5));
     let words = format!("waiting for pod c1, which this process, {} (setup_pod c1) works on: ", std::process::id());
-    type Operation = fn(&PluginManager, &PodRequest) -> Result<()>;
     let operations: Map<&str, Operation> = Map::from([
         ("set-up", (|manager, request| manager.setup_pod(request).map(drop)) as Operation),
         ("teardown", |manager, request| manager.teardown_pod(request).map(drop)),
