@@ -95,11 +95,26 @@ impl NetworkFile {
         let plugin_files = list.as_ref().map(|list| plugin_files(&path, list)).unwrap_or_default();
         Self { path, list, plugin_files }
     }
+
+    /// Whether it could not be read for a reason that `stat` does not see the end of: no descriptor, no memory, the disk.
+    fn may_be_fine(&self) -> bool {
+        let error = self.list.as_ref().err().and_then(Error::os_error);
+        error.is_some_and(|error| [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EIO].contains(&error))
+    }
 }
 
 impl Loaded {
     pub(super) fn last_load(&self) -> LastLoad {
         LastLoad { ok: self.error.is_none(), error: self.error.as_ref().map(ToString::to_string) }
+    }
+}
+
+/// What the host is still to be told, also after a panic.
+struct Untold<'a>(&'a Notifier);
+
+impl Drop for Untold<'_> {
+    fn drop(&mut self) {
+        self.0.wake();
     }
 }
 
@@ -176,6 +191,9 @@ impl CniNetworkPlugin {
             }
         };
         let files = files.unwrap_or_default();
+        if files.iter().any(NetworkFile::may_be_fine) {
+            retry = Some(Instant::now());
+        }
         let networks = OnceLock::new();
         let loaded = Arc::new(Loaded { reading, fingerprint, files, default, error, retry, networks });
         let mut current = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
@@ -208,8 +226,11 @@ impl CniNetworkPlugin {
     /// event loop would not learn what a set-up on another thread has seen first.
     fn told<T>(&self, ask: impl FnOnce() -> Result<T>) -> Result<T> {
         let Some(notifier) = self.notifier.get() else { return ask() };
+        let untold = Untold(notifier);
         notifier.renew();
-        ask().inspect_err(|_| notifier.wake())
+        let answer = ask()?;
+        std::mem::forget(untold);
+        Ok(answer)
     }
 
     /// The kubelet's `getDefaultCNINetwork`: the first file, sorted, that can be used. Sets `retry` where an earlier one
@@ -402,5 +423,27 @@ impl NetworkPlugin for CniNetworkPlugin {
             None => *pod_cidr = Some(cidr),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_without_a_trace_on_disk_is_read_again_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("10.conflist"), "{").unwrap();
+        let file = |path: &Path| NetworkFile::read(path.to_owned()).may_be_fine();
+        // Reading one's own memory from its begin is EIO.
+        assert!(file(Path::new("/proc/self/mem")));
+        for path in ["10.conflist", "missing"] {
+            assert!(!file(&dir.path().join(path)), "{path}");
+        }
+        std::os::unix::fs::symlink("/proc/self/mem", dir.path().join("20.conflist")).unwrap();
+        let options = json!({"confDir": dir.path(), "binDirs": []}).to_string();
+        let options = PluginOptions::from_json(&options).unwrap();
+        let loaded = CniNetworkPlugin::new(options, Hooks::default(), None).unwrap().snapshot();
+        assert!(loaded.retry.is_some_and(|retry| retry <= Instant::now()));
     }
 }
