@@ -11,6 +11,8 @@ mod fault_tests;
 mod format;
 #[cfg(test)]
 pub(crate) mod journal;
+#[cfg(test)]
+pub(crate) mod power_cut;
 mod sweep;
 mod sys;
 
