@@ -366,7 +366,8 @@ cni_rc cni_plugin_new(const char *options,
 void cni_plugin_free(struct cni_plugin *plugin);
 
 /**
- * Attaches a pod to its networks.
+ * Attaches a pod to its networks. What an earlier set-up of the pod neither finished nor undid is undone first, and with
+ * replace in the request what the pod has of these networks and on these interfaces is removed first.
  *
  * request: the pod request, a JSON object with at least id. out: {pod: {namespace, name, id}, ips,
  * networks: [{network, ifName, result}]}.
@@ -385,10 +386,12 @@ cni_rc cni_setup_pod(struct cni_plugin *plugin,
                      char **out);
 
 /**
- * Detaches a pod from its networks, as they were recorded. Needs no configuration and no network namespace.
+ * Detaches a pod from its networks, as they were recorded, finished or not. Needs no configuration and no network
+ * namespace.
  *
- * request: the pod request, a JSON object with at least id. out: {pod, networks: [{network, ifName}]}, what was
- * removed; the list is empty where nothing is known of the pod.
+ * request: the pod request, a JSON object with at least id. out: {pod, networks: [{network, ifName}], errors?}, what was
+ * removed; the list is empty where nothing is known of the pod. With force in the request plugins' errors stop nothing,
+ * the records go in any case, and errors, a list of error objects, tells what may be left behind.
  *
  * Ownership: request is borrowed; free *out with cni_string_free.
  * NULL: plugin and request must not be NULL; out may be.
@@ -440,7 +443,8 @@ cni_rc cni_pod_status(struct cni_plugin *plugin,
 /**
  * Every pod that is recorded.
  *
- * out: [{pod: {namespace, name, id}, networks: [{network, ifName, netns, owner, unfinished}]}].
+ * out: [{pod: {namespace, name, id}, networks: [{network, ifName, netns, owner, unfinished}]}]; unfinished is true while
+ * a set-up runs, and where one neither ended well nor could be undone.
  *
  * Ownership: free *out with cni_string_free.
  * NULL: plugin must not be NULL; out may be.
@@ -448,7 +452,9 @@ cni_rc cni_pod_status(struct cni_plugin *plugin,
  * Errors: CNI_E_CACHE and those of every call.
  * Since: 0.1.0
  */
-CNIRT_MUST_USE cni_rc cni_list_pods(struct cni_plugin *plugin, char **out);
+CNIRT_MUST_USE
+cni_rc cni_list_pods(struct cni_plugin *plugin,
+                     char **out);
 
 /**
  * Whether pods can be set up on the default network, and what is configured. Reads what changed on disk first.
@@ -517,6 +523,28 @@ CNIRT_MUST_USE cni_rc cni_plugin_metrics(struct cni_plugin *plugin, char **out);
  * Since: 0.1.0
  */
 CNIRT_MUST_USE const char *cni_plugin_name(const struct cni_plugin *plugin);
+
+/**
+ * Deletes the attachments of pods that are gone, then runs the plugins' own GC where their networks have one (CNI 1.1.0).
+ *
+ * Only what this handle's owner made is deleted; attachments that others made are told to the plugins as valid. What a
+ * set-up that did not end left of a pod that is gone is undone, too. An attachment that is made meanwhile stays.
+ *
+ * request: {validPods: [{id, networks?: [{network, ifName}]}], timeoutMs?, callId?}. validPods must be there; [] says
+ * that no pod is. Without networks all that the pod has is valid. out: {deleted: [{id, network, ifName}]}.
+ *
+ * Ownership: request is borrowed; free *out with cni_string_free.
+ * NULL: plugin and request must not be NULL; out may be.
+ * Threads: any. Waits for calls on the pods that it deletes, and until nobody works on any pod for the plugins' own GC,
+ * before which new calls on pods go first.
+ * Errors: CNI_E_PLUGIN, CNI_E_PLUGIN_NOT_FOUND, CNI_E_CACHE, CNI_E_TIMEOUT, CNI_E_CANCELLED and those of every call;
+ * nothing stops at the first error, and errors lists what failed.
+ * Since: 0.1.0
+ */
+CNIRT_MUST_USE
+cni_rc cni_plugin_gc(struct cni_plugin *plugin,
+                     const char *request,
+                     char **out);
 
 /**
  * Tells of an event on the node.
@@ -764,8 +792,8 @@ cni_rc cni_runtime_attachments(struct cni_runtime *runtime,
  * Starts a call on a network plugin in the background.
  *
  * operation: the name of the C function without its prefix: "setup_pod", "teardown_pod", "check_pod", "pod_status",
- * "list_pods", "plugin_status", "plugin_reload", "plugin_capabilities", "plugin_metrics" or "plugin_event". request:
- * what that function is given: a pod request; for "plugin_event" {name, details?}, details being a JSON object; for
+ * "list_pods", "plugin_status", "plugin_reload", "plugin_capabilities", "plugin_metrics", "plugin_gc" or "plugin_event".
+ * request: what that function is given: a pod request, a GC request; for "plugin_event" {name, details?}, details being a JSON object; for
  * the others NULL or {}. It is read at once. op: the call, or NULL on failure. error: the error object on failure,
  * else NULL.
  *

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::Errno;
 
 use crate::error::{Error, ErrorClass, Result};
 use crate::fds;
@@ -55,15 +56,13 @@ impl CancelToken {
     }
 }
 
-/// The pod's lock that a call holds: one byte of an open file description's lock.
+/// The locks that a call holds: those of one open file description.
 ///
-/// Plugins' nannies keep `file` open. Where the host dies, they free the lock when the plugin is gone, not before.
+/// Plugins' nannies keep `file` open. Where the host dies, they free its locks when the plugin is gone, not before.
 #[derive(Clone, Debug)]
 pub struct HeldLock {
-    /// The lock file, as it was opened for this process.
+    /// The lock file, as it was opened for this call.
     pub file: Arc<OwnedFd>,
-    /// The byte's offset.
-    pub offset: i64,
 }
 
 /// What one call carries to everything below it.
@@ -108,6 +107,23 @@ impl Call {
         Ok(())
     }
 
+    /// Waits so long, or until the call is over, which is an error.
+    pub(crate) fn pause(&self, length: Duration) -> Result<()> {
+        let until = Instant::now().checked_add(self.remaining().map_or(length, |left| left.min(length)));
+        self.check()?;
+        let cancelled = self.cancel.fd()?;
+        while !self.cancel.is_cancelled() {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let limit = left.and_then(|left| Timespec::try_from(left).ok());
+            match poll(&mut [PollFd::new(&cancelled, PollFlags::IN)], limit.as_ref()) {
+                Ok(0) => break,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(Error::os(ErrorClass::Io, "poll", &error.into())),
+            }
+        }
+        self.check()
+    }
+
     /// The error of a call whose time is over.
     pub fn timed_out(&self) -> Error {
         let limit = self.timeout.unwrap_or_default();
@@ -145,6 +161,21 @@ mod tests {
         call.cancel.clone().cancel();
         assert_eq!(call.check().unwrap_err().class(), ErrorClass::Cancelled);
         assert_eq!(rustix::io::read(call.cancel.fd().unwrap(), &mut byte).unwrap(), 8);
+    }
+
+    #[test]
+    fn a_pause_ends_with_its_time_with_the_call_or_with_a_cancellation() {
+        let (short, long) = (Duration::from_millis(2), Duration::from_secs(600));
+        Call::default().pause(short).unwrap();
+        let error = Call::with_timeout(Some(short)).pause(long).unwrap_err();
+        assert_eq!(error.class(), ErrorClass::Timeout);
+        let call = Call::default();
+        let error = std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| call.pause(long).unwrap_err());
+            call.cancel.cancel();
+            waiting.join().unwrap()
+        });
+        assert_eq!(error.class(), ErrorClass::Cancelled);
     }
 
     #[test]

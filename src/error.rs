@@ -117,6 +117,8 @@ impl ErrorClass {
 
 /// CNI's well-known error codes (SPEC.md, section "Error"), as far as this library makes them itself.
 pub mod code {
+    /// The plugin does not know the configuration's version.
+    pub const INCOMPATIBLE_VERSION: u64 = 1;
     /// The container is unknown; DEL takes it as done.
     pub const UNKNOWN_CONTAINER: u64 = 3;
     /// A `CNI_*` variable would be invalid.

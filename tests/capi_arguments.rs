@@ -59,7 +59,7 @@ macro_rules! row {
     };
 }
 
-const ROWS: [Row; 30] = [
+const ROWS: [Row; 31] = [
     row!(cni_setup_pod(plugin; request = POD, false)),
     row!(cni_teardown_pod(plugin; request = POD, false)),
     row!(cni_check_pod(plugin; request = POD, false)),
@@ -69,6 +69,7 @@ const ROWS: [Row; 30] = [
     row!(cni_plugin_reload(plugin;)),
     row!(cni_plugin_capabilities(plugin;)),
     row!(cni_plugin_metrics(plugin;)),
+    row!(cni_plugin_gc(plugin; request = c"{\"validPods\":[]}", false)),
     row!(cni_plugin_event(plugin; name = c"some-event", false, details = c"{}", true)),
     row!(cni_runtime_add(runtime; conf = CONF, false, rt = RT, false)),
     row!(cni_runtime_del(runtime; conf = CONF, false, rt = RT, false)),

@@ -12,7 +12,7 @@ use std::process::Command;
 use common::{run, shared_library};
 
 /// Every exported symbol. A name never goes away and never changes its signature.
-const EXPORTS: [&str; 45] = [
+const EXPORTS: [&str; 46] = [
     "cni_abi_version",
     "cni_check_pod",
     "cni_conf_parse",
@@ -32,6 +32,7 @@ const EXPORTS: [&str; 45] = [
     "cni_plugin_capabilities",
     "cni_plugin_event",
     "cni_plugin_free",
+    "cni_plugin_gc",
     "cni_plugin_metrics",
     "cni_plugin_name",
     "cni_plugin_new",

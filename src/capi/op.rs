@@ -56,8 +56,8 @@ impl cni_op {
 /// Starts a call on a network plugin in the background.
 ///
 /// operation: the name of the C function without its prefix: "setup_pod", "teardown_pod", "check_pod", "pod_status",
-/// "list_pods", "plugin_status", "plugin_reload", "plugin_capabilities", "plugin_metrics" or "plugin_event". request:
-/// what that function is given: a pod request; for "plugin_event" {name, details?}, details being a JSON object; for
+/// "list_pods", "plugin_status", "plugin_reload", "plugin_capabilities", "plugin_metrics", "plugin_gc" or "plugin_event".
+/// request: what that function is given: a pod request, a GC request; for "plugin_event" {name, details?}, details being a JSON object; for
 /// the others NULL or {}. It is read at once. op: the call, or NULL on failure. error: the error object on failure,
 /// else NULL.
 ///

@@ -14,7 +14,7 @@ use crate::capi::handle::{self, Core, Handle, Opaque};
 use crate::capi::rc::cni_rc;
 use crate::capi::strings::{Answer, input, optional_input};
 use crate::error::Result;
-use crate::pod::{PluginManager, PluginOptions, PodRequest};
+use crate::pod::{GcRequest, PluginManager, PluginOptions, PodRequest};
 
 /// The kubelet's network plugin: it attaches pods to networks, knows which are attached, and detaches them.
 ///
@@ -91,7 +91,8 @@ pub unsafe extern "C" fn cni_plugin_free(plugin: *mut cni_plugin) {
     unsafe { handle::free(plugin) }
 }
 
-/// Attaches a pod to its networks.
+/// Attaches a pod to its networks. What an earlier set-up of the pod neither finished nor undid is undone first, and with
+/// replace in the request what the pod has of these networks and on these interfaces is removed first.
 ///
 /// request: the pod request, a JSON object with at least id. out: {pod: {namespace, name, id}, ips,
 /// networks: [{network, ifName, result}]}.
@@ -114,10 +115,12 @@ pub unsafe extern "C" fn cni_setup_pod(
     unsafe { on_pod(plugin, request, out, PluginManager::setup_pod) }
 }
 
-/// Detaches a pod from its networks, as they were recorded. Needs no configuration and no network namespace.
+/// Detaches a pod from its networks, as they were recorded, finished or not. Needs no configuration and no network
+/// namespace.
 ///
-/// request: the pod request, a JSON object with at least id. out: {pod, networks: [{network, ifName}]}, what was
-/// removed; the list is empty where nothing is known of the pod.
+/// request: the pod request, a JSON object with at least id. out: {pod, networks: [{network, ifName}], errors?}, what was
+/// removed; the list is empty where nothing is known of the pod. With force in the request plugins' errors stop nothing,
+/// the records go in any case, and errors, a list of error objects, tells what may be left behind.
 ///
 /// Ownership: request is borrowed; free *out with cni_string_free.
 /// NULL: plugin and request must not be NULL; out may be.
@@ -181,7 +184,8 @@ pub unsafe extern "C" fn cni_pod_status(
 
 /// Every pod that is recorded.
 ///
-/// out: [{pod: {namespace, name, id}, networks: [{network, ifName, netns, owner, unfinished}]}].
+/// out: [{pod: {namespace, name, id}, networks: [{network, ifName, netns, owner, unfinished}]}]; unfinished is true while
+/// a set-up runs, and where one neither ended well nor could be undone.
 ///
 /// Ownership: free *out with cni_string_free.
 /// NULL: plugin must not be NULL; out may be.
@@ -272,6 +276,34 @@ pub unsafe extern "C" fn cni_plugin_metrics(plugin: *mut cni_plugin, out: *mut *
 pub unsafe extern "C" fn cni_plugin_name(plugin: *const cni_plugin) -> *const c_char {
     // SAFETY: the header asks for NULL or a handle that is alive.
     unsafe { plugin.as_ref() }.map_or(c"", |plugin| plugin.name).as_ptr()
+}
+
+/// Deletes the attachments of pods that are gone, then runs the plugins' own GC where their networks have one (CNI 1.1.0).
+///
+/// Only what this handle's owner made is deleted; attachments that others made are told to the plugins as valid. What a
+/// set-up that did not end left of a pod that is gone is undone, too. An attachment that is made meanwhile stays.
+///
+/// request: {validPods: [{id, networks?: [{network, ifName}]}], timeoutMs?, callId?}. validPods must be there; [] says
+/// that no pod is. Without networks all that the pod has is valid. out: {deleted: [{id, network, ifName}]}.
+///
+/// Ownership: request is borrowed; free *out with cni_string_free.
+/// NULL: plugin and request must not be NULL; out may be.
+/// Threads: any. Waits for calls on the pods that it deletes, and until nobody works on any pod for the plugins' own GC,
+/// before which new calls on pods go first.
+/// Errors: CNI_E_PLUGIN, CNI_E_PLUGIN_NOT_FOUND, CNI_E_CACHE, CNI_E_TIMEOUT, CNI_E_CANCELLED and those of every call;
+/// nothing stops at the first error, and errors lists what failed.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn cni_plugin_gc(
+    plugin: *mut cni_plugin,
+    request: *const c_char,
+    out: *mut *mut c_char,
+) -> cni_rc {
+    // SAFETY: the header asks for a string or NULL, borrowed until this returns.
+    let request = unsafe { input("request", request) };
+    // SAFETY: the header asks of the caller what the function asks.
+    unsafe { answer_on(plugin, out, Answer::of_json, |manager| manager.gc(&GcRequest::from_json(request?)?)) }
 }
 
 /// Tells of an event on the node.

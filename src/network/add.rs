@@ -1,38 +1,49 @@
 //! ADD, and the undoing of one that failed.
 
 use crate::call::Call;
-use crate::error::{Error, ErrorClass, Result, Rollback};
+use crate::error::{Error, ErrorClass, Result, Rollback, code};
 use crate::network::del::{del_takes_prev_result, is_gone};
 use crate::network::run::{Command, read_result};
 use crate::network::{CniConfig, Network, RuntimeConf};
 use crate::result::CniResult;
 use crate::store::CacheEntry;
 
-/// An ADD that failed on its way, with what [`CniConfig::undo`] needs.
+/// What [`CniConfig::try_add`] calls before each plugin.
+type Note<'a> = &'a mut dyn FnMut(usize, Option<&CniResult>) -> Result<()>;
+
+/// How far an ADD was that did not end well: what [`CniConfig::undo`] needs.
+#[derive(Clone, Debug, Default)]
+pub struct Unfinished {
+    /// How many plugins were started, the failing one included; `None` where nobody knows.
+    pub started: Option<usize>,
+    /// The result of the last plugin that succeeded.
+    pub last_result: Option<CniResult>,
+}
+
+/// An ADD that failed on its way.
 #[derive(Debug)]
 pub struct AddFailure {
     /// Why.
     pub error: Error,
-    /// How many plugins were started, the failing one included.
-    pub started: usize,
-    /// The result of the last plugin that succeeded.
-    pub last_result: Option<CniResult>,
+    /// How far it was; `started` is known.
+    pub unfinished: Unfinished,
 }
 
 impl CniConfig {
     /// libcni's `AddNetworkList` and `AddNetwork`; with [`rollback`](CniConfig::rollback) a failure is undone and the
     /// error says how that went.
     pub(super) fn add(&self, call: &Call, network: Network<'_>, rt: &RuntimeConf) -> Result<CniResult> {
-        self.try_add(call, network, rt).map_err(|failure| match self.rollback {
-            Some(limit) if failure.started > 0 => {
-                let errors = self.undo(&call.for_rollback(limit), network, rt, &failure);
+        self.try_add(call, network, rt, &mut |_, _| Ok(())).map_err(|failure| match self.rollback {
+            Some(limit) if failure.unfinished.started != Some(0) => {
+                let errors = self.undo(&call.for_rollback(limit), network, rt, &failure.unfinished);
                 failure.error.with_rollback(Rollback { done: errors.is_empty(), errors })
             }
             _ => failure.error,
         })
     }
 
-    /// ADD without the undoing.
+    /// ADD without the undoing. `note` is called before each plugin starts: how many that makes, and the result so far;
+    /// its error is the ADD's.
     ///
     /// # Errors
     /// Whatever a plugin answers, with how far it got. What is refused before any plugin runs has `started` 0.
@@ -41,11 +52,14 @@ impl CniConfig {
         call: &Call,
         network: impl Into<Network<'a>>,
         rt: &RuntimeConf,
+        note: Note<'_>,
     ) -> Result<CniResult, Box<AddFailure>> {
         let (mut last_result, mut started) = (None, 0);
-        match self.add_plugins(call, network.into(), rt, &mut started, &mut last_result) {
+        match self.add_plugins(call, network.into(), rt, note, &mut started, &mut last_result) {
             Ok(result) => Ok(result),
-            Err(error) => Err(Box::new(AddFailure { error, started, last_result })),
+            Err(error) => {
+                Err(Box::new(AddFailure { error, unfinished: Unfinished { started: Some(started), last_result } }))
+            }
         }
     }
 
@@ -54,6 +68,7 @@ impl CniConfig {
         call: &Call,
         network: Network<'_>,
         rt: &RuntimeConf,
+        note: Note<'_>,
         started: &mut usize,
         last_result: &mut Option<CniResult>,
     ) -> Result<CniResult> {
@@ -69,6 +84,7 @@ impl CniConfig {
                     recorded = Some(key);
                 }
                 call.check()?;
+                note(*started + 1, last_result.as_ref())?;
                 *started += 1;
                 let stdout = self.run(call, network, &prepared, Command::Add, rt).inspect_err(|error| {
                     *started -= usize::from(error.never_ran());
@@ -100,25 +116,43 @@ impl CniConfig {
         Ok(result)
     }
 
-    /// Runs DEL, in reverse, of the plugins that a failed ADD had started. Does not stop at an error: each plugin gets
-    /// its chance, and the last result as `prevResult`. Then the cache entry goes. Answers what failed.
+    /// Runs DEL, in reverse, of the plugins that an unfinished ADD had started. Does not stop at an error: each plugin
+    /// gets its chance, and the last result as `prevResult`. Then the cache entry goes. Answers what failed.
+    ///
+    /// Where nobody knows how many were started, all are taken for it that can be found.
     pub fn undo<'a>(
         &self,
         call: &Call,
         network: impl Into<Network<'a>>,
         rt: &RuntimeConf,
-        failure: &AddFailure,
+        unfinished: &Unfinished,
     ) -> Vec<Error> {
         let network = network.into();
-        let prev_result =
-            if del_takes_prev_result(network).unwrap_or(false) { failure.last_result.as_ref() } else { None };
-        let started = network.plugins.iter().take(failure.started);
+        let prev_result = unfinished.last_result.as_ref().filter(|_| del_takes_prev_result(network).unwrap_or(false));
+        let started = network.plugins.iter().take(unfinished.started.unwrap_or(usize::MAX));
         let undone = started.rev().map(|plugin| self.del_plugin(call, network, plugin, prev_result, rt));
-        let mut errors: Vec<Error> = undone.filter_map(Result::err).filter(|error| !is_gone(error)).collect();
+        let is_done = |error: &Error| {
+            let never_started = unfinished.started.is_none() && error.class() == ErrorClass::PluginNotFound;
+            is_gone(error) || refuses_version(error) || never_started
+        };
+        let mut errors = Vec::new();
+        for error in undone.filter_map(Result::err) {
+            if is_done(&error) {
+                tracing::info!(target: "cnirt::network", network = network.name, %error, "nothing left to undo");
+            } else {
+                errors.push(error);
+            }
+        }
         // Writing the entry may have failed when it was there already, on its way to the disk.
         if errors.is_empty() {
             errors.extend(self.forget(network, rt).err());
         }
         errors
     }
+}
+
+/// Whether a plugin does not know the version of its configuration (CNI's code 1): it looks before it does anything, at
+/// ADD as at DEL.
+fn refuses_version(error: &Error) -> bool {
+    !error.never_ran() && error.cause().is_some_and(|cause| cause.code == code::INCOMPATIBLE_VERSION)
 }

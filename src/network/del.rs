@@ -13,56 +13,77 @@ use crate::version;
 pub struct DelPolicy {
     /// A plugin that answers code 3 or "no such file or directory" has nothing left to delete: the list goes on.
     pub gone_is_done: bool,
+    /// Every plugin gets its DEL, and the cache entry goes, whatever they answer.
+    pub force: bool,
 }
 
 impl CniConfig {
-    /// DEL of every plugin, then of the cache entry, which stays where one fails; unlike in libcni, an entry that cannot
-    /// be removed is an error.
+    /// DEL of every plugin, then of the cache entry, which stays where one fails, unless forced; unlike in libcni, an
+    /// entry that cannot be removed is an error. Answers what failed: an empty list is success.
     pub fn del<'a>(
         &self,
         call: &Call,
         network: impl Into<Network<'a>>,
         rt: &RuntimeConf,
         policy: DelPolicy,
-    ) -> Result<()> {
+    ) -> Vec<Error> {
         let network = network.into();
-        self.del_plugins(call, network, rt, policy)?;
-        self.forget(network, rt)
+        let mut errors = self.del_plugins(call, network, rt, policy);
+        if errors.is_empty() || policy.force {
+            errors.extend(self.forget(network, rt).err());
+        }
+        errors
     }
 
     /// libcni's `DelNetworkList` and `DelNetwork`. Unlike there, the cache entry goes only after every plugin is done.
     pub(super) fn del_as_libcni(&self, call: &Call, network: Network<'_>, rt: &RuntimeConf) -> Result<()> {
-        self.del_plugins(call, network, rt, DelPolicy::default())?;
+        if let Some(error) = self.del_plugins(call, network, rt, DelPolicy::default()).pop() {
+            return Err(error);
+        }
         if let Err(error) = self.forget(network, rt) {
             tracing::warn!(target: "cnirt::network", network = network.name, %error, "a cache entry stays after its DEL");
         }
         Ok(())
     }
 
-    fn del_plugins(&self, call: &Call, network: Network<'_>, rt: &RuntimeConf, policy: DelPolicy) -> Result<()> {
-        let prev_result = if del_takes_prev_result(network)? {
-            // An entry that cannot be read or converted does not stop a DEL; without it plugins get no prevResult.
-            match self.cached_result(network, rt) {
-                Ok(cached) => cached,
-                // Nothing is wrong with the entry: this process is out of descriptors or memory.
-                Err(error) if error.class() == ErrorClass::Io => return Err(error),
-                Err(error) => {
-                    tracing::warn!(target: "cnirt::network", network = network.name, %error, "DEL goes on without the cached result");
-                    None
-                }
-            }
-        } else {
-            None
+    fn del_plugins(&self, call: &Call, network: Network<'_>, rt: &RuntimeConf, policy: DelPolicy) -> Vec<Error> {
+        let prev_result = match self.prev_result_for_del(network, rt) {
+            Ok(prev_result) => prev_result,
+            Err(error) if !policy.force => return vec![error],
+            Err(_) => None,
         };
+        let mut errors = Vec::new();
         for plugin in network.plugins.iter().rev() {
             match self.del_plugin(call, network, plugin, prev_result.as_ref(), rt) {
+                Ok(()) => {}
                 Err(error) if policy.gone_is_done && is_gone(&error) => {
                     tracing::info!(target: "cnirt::network", network = network.name, plugin = plugin.plugin_type, %error, "nothing left to delete");
                 }
-                done => done?,
+                Err(error) => {
+                    errors.push(error);
+                    if !policy.force {
+                        break;
+                    }
+                }
             }
         }
-        Ok(())
+        errors
+    }
+
+    /// The cached result, where the network's version has it at DEL.
+    fn prev_result_for_del(&self, network: Network<'_>, rt: &RuntimeConf) -> Result<Option<CniResult>> {
+        if !del_takes_prev_result(network)? {
+            return Ok(None);
+        }
+        // An entry that cannot be read or converted does not stop a DEL; without it plugins get no prevResult.
+        self.cached_result(network, rt).or_else(|error| {
+            // Nothing is wrong with the entry: this process is out of descriptors or memory.
+            if error.class() == ErrorClass::Io {
+                return Err(error);
+            }
+            tracing::warn!(target: "cnirt::network", network = network.name, %error, "DEL goes on without the cached result");
+            Ok(None)
+        })
     }
 
     /// Removes the cache entry; no entry can have a name that is not allowed.

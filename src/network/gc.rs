@@ -60,7 +60,7 @@ impl CniConfig {
         };
         let stale = recorded.into_iter().filter(is_stale).map(RuntimeConf::from);
         let mut errors: Vec<Error> = stale.filter_map(|rt| self.del_stale(call, network, &rt).err()).collect();
-        if version::at_least(network.cni_version, version::STATUS).unwrap_or(false) {
+        if Self::has_gc(network) {
             errors.extend(self.gc_plugins(call, network, args));
         }
         Error::joined(errors).map_or(Ok(()), Err)
@@ -72,8 +72,20 @@ impl CniConfig {
         })
     }
 
+    /// Whether the network's plugins have a GC that may be run.
+    pub(crate) fn has_gc<'a>(network: impl Into<Network<'a>>) -> bool {
+        let network = network.into();
+        !network.disable_gc && version::at_least(network.cni_version, version::STATUS).unwrap_or(false)
+    }
+
     /// The plugins' own GC; answers what failed.
-    fn gc_plugins(&self, call: &Call, network: Network<'_>, args: Option<&GcArgs>) -> Vec<Error> {
+    pub(crate) fn gc_plugins<'a>(
+        &self,
+        call: &Call,
+        network: impl Into<Network<'a>>,
+        args: Option<&GcArgs>,
+    ) -> Vec<Error> {
+        let network = network.into();
         let mut keys = network.identity();
         if let Some(args) = args {
             // The specification had the second name first, by mistake; plugins may look for either.

@@ -26,7 +26,7 @@ use serde_json::{Map, Value};
 use crate::invoke::{Environ, Exec};
 use crate::store::{Cache, Durability};
 
-pub use add::AddFailure;
+pub use add::{AddFailure, Unfinished};
 pub use cni::Cni;
 pub use del::DelPolicy;
 pub use gc::{GcArgs, GcAttachment};

@@ -74,6 +74,9 @@ pub struct PodAttachments {
     pub pod: PodIdentity,
     /// The attachments.
     pub networks: Vec<NetworkName>,
+    /// Error objects, only where the removal was forced: what may be left behind although its record is gone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Value>,
 }
 
 /// The answer of a check.
@@ -116,6 +119,23 @@ pub struct KnownNetwork {
     pub owner: Option<String>,
     /// A set-up that neither finished nor was undone.
     pub unfinished: bool,
+}
+
+/// The answer of a GC.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Collected {
+    /// The attachments that were deleted.
+    pub deleted: Vec<CollectedNetwork>,
+}
+
+/// One attachment in the answer of a GC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CollectedNetwork {
+    /// The container ID of the pod's sandbox.
+    pub id: String,
+    /// Which attachment of it.
+    #[serde(flatten)]
+    pub name: NetworkName,
 }
 
 /// The answer of a status.

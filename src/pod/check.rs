@@ -7,8 +7,9 @@ use crate::conf::NetworkConfigList;
 use crate::error::{Error, ErrorClass, Result};
 use crate::netns;
 use crate::network::Cni;
+use crate::pod::attached::is_meant;
 use crate::pod::cni::CniNetworkPlugin;
-use crate::pod::list::{name, recorded_rt, take_meant};
+use crate::pod::list::{name, recorded_rt};
 use crate::pod::{CheckedNetwork, NetworkChoice, PodChecks, PodRequest};
 use crate::store::CacheEntry;
 use crate::version;
@@ -16,6 +17,8 @@ use crate::version;
 impl CniNetworkPlugin {
     /// Checks the request's networks, or all that are recorded.
     pub(super) fn check(&self, call: &Call, request: &PodRequest) -> Result<PodChecks> {
+        let given = self.netns(request)?;
+        let (call, _locked) = self.lock(call, &request.id, "check_pod")?;
         let unknown = |what: String| Error::new(ErrorClass::NotFound, what);
         let mut entries = self.known_attachments(&request.id)?;
         if entries.is_empty() {
@@ -30,19 +33,19 @@ impl CniNetworkPlugin {
                     NetworkChoice::Name(name) => name,
                     NetworkChoice::Config(list) => &list.name,
                 };
-                let found = take_meant(&mut entries, network, Some(name));
-                if found.is_empty() {
+                let before = chosen.len();
+                let meant = |entry: &mut CacheEntry| is_meant(&entry.key, network.if_name.as_ref(), Some(name));
+                chosen.extend(entries.extract_if(.., meant));
+                if chosen.len() == before {
                     return Err(unknown(format!("pod {} is not attached to network {name:?}", request.id)));
                 }
-                chosen.extend(found);
             }
             entries = chosen;
         }
-        let given = self.netns(request)?;
         let mut networks = Vec::new();
         let mut errors = Vec::new();
         for entry in entries {
-            match self.check_entry(call, &entry, given.as_deref()) {
+            match self.check_entry(&call, &entry, given.as_deref()) {
                 Ok(checked) => networks.push(CheckedNetwork { name: name(&entry), checked }),
                 Err(error) => errors.push(error),
             }

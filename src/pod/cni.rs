@@ -19,8 +19,8 @@ use crate::network::{Cni, CniConfig, Observer};
 use crate::pod::options::check_pod_cidr;
 use crate::pod::watch::Fingerprint;
 use crate::pod::{
-    Hooks, Host, KnownPod, LastLoad, NetworkPlugin, NetworkStatus, PluginOptions, PodAttachments, PodChecks,
-    PodRequest, PodResult, PodStatus, Status,
+    Collected, GcRequest, Hooks, Host, KnownPod, LastLoad, NetworkPlugin, NetworkStatus, PluginOptions, PodAttachments,
+    PodChecks, PodRequest, PodResult, PodStatus, Status,
 };
 
 /// The extensions of network files, lists and single configurations alike.
@@ -318,6 +318,10 @@ impl NetworkPlugin for CniNetworkPlugin {
     fn capabilities(&self, call: &Call) -> Result<Vec<String>> {
         let default = self.configuration(call)?.default.clone();
         Ok(default.map(|network| network.capabilities.clone()).unwrap_or_default())
+    }
+
+    fn gc(&self, call: &Call, request: &GcRequest) -> Result<Collected> {
+        self.collect(call, request)
     }
 
     fn event(&self, name: &str, details: &str) -> Result<()> {

@@ -12,11 +12,10 @@ use crate::netns;
 use crate::network::{Cni, RuntimeConf};
 use crate::pod::cni::CniNetworkPlugin;
 use crate::pod::{
-    KnownNetwork, KnownPod, NetworkName, NetworkRequest, NetworkResult, PodIdentity, PodRequest, PodResult, PodStatus,
-    Source, loopback,
+    KnownNetwork, KnownPod, NetworkName, NetworkResult, PodIdentity, PodRequest, PodResult, PodStatus, Source, loopback,
 };
 use crate::result::CniResult;
-use crate::store::CacheEntry;
+use crate::store::{CacheEntry, Recorded};
 
 impl CniNetworkPlugin {
     /// The attachments of a pod without its loopback, in the order of their interfaces (`eth2` before `eth10`).
@@ -27,21 +26,41 @@ impl CniNetworkPlugin {
         Ok(entries)
     }
 
-    /// Every pod that is recorded.
+    /// Every pod that is recorded, and every pod whose set-up is under way or did not end.
     pub(super) fn known_pods(&self) -> Result<Vec<KnownPod>> {
         let mut pods: BTreeMap<ContainerId, KnownPod> = BTreeMap::new();
-        for entry in self.cni.get_cached_attachments(None)? {
+        let mut add = |entry: CacheEntry, unfinished| {
             if entry.key.network.as_str() == loopback::NETWORK {
-                continue;
+                return;
             }
             let pod = identity(&entry);
             let known = pods.entry(entry.key.container_id.clone());
-            known.or_insert_with(|| KnownPod { pod, networks: Vec::new() }).networks.push(KnownNetwork {
-                name: name(&entry),
-                netns: entry.netns,
-                owner: entry.owner,
-                unfinished: false,
-            });
+            let networks = &mut known.or_insert_with(|| KnownPod { pod, networks: Vec::new() }).networks;
+            let name = name(&entry);
+            networks.retain(|known| known.name != name);
+            networks.push(KnownNetwork { name, netns: entry.netns, owner: entry.owner, unfinished });
+        };
+        // First the intents: one that ends well meanwhile is then found among the entries.
+        let intents = self.intents().all()?;
+        for entry in self.cni.get_cached_attachments(None)? {
+            add(entry, false);
+        }
+        let mut torn = Vec::new();
+        for (pod, recorded) in intents {
+            match recorded {
+                Recorded::Nothing => {}
+                Recorded::Intent(intent) => {
+                    intent.attachments.into_iter().for_each(|attachment| add(attachment.entry, true));
+                }
+                Recorded::Torn(error) => {
+                    tracing::warn!(target: "cnirt::pod", %pod, %error, "a set-up did not end, and nobody knows what it was");
+                    torn.push(pod);
+                }
+            }
+        }
+        for id in torn {
+            let pod = PodIdentity { id: id.to_string(), ..PodIdentity::default() };
+            pods.entry(id).or_insert_with(|| KnownPod { pod, networks: Vec::new() });
         }
         Ok(pods.into_values().collect())
     }
@@ -96,19 +115,6 @@ pub(super) fn recorded_rt(entry: &CacheEntry) -> RuntimeConf {
         capability_args: entry.capability_args.clone(),
         cache_dir: None,
     }
-}
-
-/// Takes the entries that a requested network means: those of its name, on its interface where it says one.
-pub(super) fn take_meant(
-    entries: &mut Vec<CacheEntry>,
-    network: &NetworkRequest,
-    name: Option<&str>,
-) -> Vec<CacheEntry> {
-    let meant = |entry: &mut CacheEntry| {
-        Some(entry.key.network.as_str()) == name
-            && network.if_name.as_ref().is_none_or(|if_name| *if_name == entry.key.if_name)
-    };
-    entries.extract_if(.., meant).collect()
 }
 
 fn identity(entry: &CacheEntry) -> PodIdentity {

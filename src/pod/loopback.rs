@@ -6,11 +6,14 @@ use serde_json::Map;
 
 use crate::call::Call;
 use crate::conf::NetworkConfigList;
-use crate::error::{ErrorClass, Result, Rollback};
+use crate::error::{Error, ErrorClass, Result, Rollback};
+use crate::names::ContainerId;
 use crate::netns;
 use crate::network::{DelPolicy, RuntimeConf};
+use crate::pod::attached::usable_netns;
 use crate::pod::cni::CniNetworkPlugin;
-use crate::store::{Cached, Key};
+use crate::pod::list::recorded_rt;
+use crate::store::{CacheEntry, Cached, Key};
 
 /// The list's name, as the kubelet's.
 pub(super) const NETWORK: &str = "cni-loopback";
@@ -32,23 +35,27 @@ impl CniNetworkPlugin {
         if self.has_loopback_entry(&rt.container_id)? {
             return Ok(false);
         }
-        let (list, rt) = (NetworkConfigList::from_bytes(LIST)?, loopback_rt(rt));
-        match self.cni.try_add(call, &list, &rt) {
+        let (list, rt) = (NetworkConfigList::from_bytes(LIST)?, of_lo(rt));
+        match self.cni.try_add(call, &list, &rt, &mut |_, _| Ok(())) {
             Ok(_) => Ok(true),
             Err(failure) if self.options.rollback => {
-                let errors = self.cni.undo(&call.for_rollback(self.options.rollback_timeout), &list, &rt, &failure);
+                let call = call.for_rollback(self.options.rollback_timeout);
+                let errors = self.cni.undo(&call, &list, &rt, &failure.unfinished);
                 Err(failure.error.with_rollback(Rollback { done: errors.is_empty(), errors }))
             }
             Err(failure) => Err(failure.error),
         }
     }
 
-    /// Sets the pod's `lo` down, by whom it was set up. A failure does not matter to anybody but the log.
-    pub(super) fn del_loopback(&self, call: &Call, rt: &RuntimeConf) {
+    /// Sets the pod's `lo` down, by whom it was set up, perhaps not to the end. A failure does not matter to anybody but
+    /// the log.
+    pub(super) fn del_loopback(&self, call: &Call, rt: &RuntimeConf, unfinished: bool) {
         let run = || -> Result<()> {
-            if self.has_loopback_entry(&rt.container_id)? {
-                let policy = DelPolicy { gone_is_done: true };
-                return self.cni.del(call, &NetworkConfigList::from_bytes(LIST)?, &loopback_rt(rt), policy);
+            let by_plugin = self.has_loopback_entry(&rt.container_id)?;
+            if by_plugin || unfinished && self.options.loopback && !self.options.builtin.loopback {
+                let policy = DelPolicy { gone_is_done: true, force: false };
+                let errors = self.cni.del(call, &NetworkConfigList::from_bytes(LIST)?, &of_lo(rt), policy);
+                return Error::joined(errors).map_or(Ok(()), Err);
             }
             if self.options.loopback && self.options.builtin.loopback && netns::is_netns(Path::new(&rt.netns)) {
                 netns::set_loopback(Path::new(&rt.netns), false)?;
@@ -60,7 +67,7 @@ impl CniNetworkPlugin {
         }
     }
 
-    fn has_loopback_entry(&self, container_id: &str) -> Result<bool> {
+    pub(super) fn has_loopback_entry(&self, container_id: &str) -> Result<bool> {
         let key = Key::parse(NETWORK, container_id, IF_NAME)?;
         match self.cni.cache(&RuntimeConf::default()).get(&key) {
             Cached::Missing => Ok(false),
@@ -70,7 +77,14 @@ impl CniNetworkPlugin {
     }
 }
 
+/// What a pod's loopback is told when it goes: the names as they were recorded with an attachment, and the namespace.
+pub(super) fn rt(pod: &ContainerId, given: Option<&str>, attached: Option<&CacheEntry>) -> RuntimeConf {
+    let recorded = attached.map(recorded_rt).unwrap_or_default();
+    let netns = usable_netns([given.unwrap_or_default(), &recorded.netns]);
+    RuntimeConf { container_id: pod.to_string(), netns, ..recorded }
+}
+
 /// The same pod, with `lo` and without capabilities.
-fn loopback_rt(rt: &RuntimeConf) -> RuntimeConf {
+fn of_lo(rt: &RuntimeConf) -> RuntimeConf {
     RuntimeConf { if_name: IF_NAME.to_owned(), capability_args: Map::new(), ..rt.clone() }
 }

@@ -5,14 +5,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::call::Call;
-use crate::error::{Error, ErrorClass, Result};
+use crate::error::{Error, Result};
 use crate::invoke::callback::PluginCallbacks;
 use crate::op::{Op, Pool};
 use crate::pod::calls::{Calls, Place};
 use crate::pod::metrics::Metrics;
 use crate::pod::{
-    CniNetworkPlugin, Host, KnownPod, NetworkPlugin, NoopNetworkPlugin, Operation, PluginKind, PluginOptions,
-    PodAttachments, PodChecks, PodRequest, PodResult, PodStatus, Status,
+    CniNetworkPlugin, Collected, GcRequest, Host, KnownPod, NetworkPlugin, NoopNetworkPlugin, Operation, PluginKind,
+    PluginOptions, PodAttachments, PodChecks, PodRequest, PodResult, PodStatus, Status,
 };
 
 /// What a host can do itself instead of the built-in way.
@@ -90,6 +90,15 @@ impl PluginManager {
         self.on_node("capabilities", |call| self.plugin.capabilities(call))
     }
 
+    /// Deletes what no valid pod has, and runs the plugins' own GC.
+    pub fn gc(&self, request: &GcRequest) -> Result<Collected> {
+        self.count("gc", Instant::now(), || {
+            let call = self.call_for_gc(request);
+            let _registered = self.calls.register(&call, None);
+            self.plugin.gc(&call, request)
+        })
+    }
+
     /// Tells of an event (`pod-cidr-change` with `{"pod-cidr": …}`); unknown names are ignored.
     pub fn event(&self, name: &str, details: &str) -> Result<()> {
         self.count("event", Instant::now(), || self.plugin.event(name, details))
@@ -110,9 +119,10 @@ impl PluginManager {
     pub fn start(owner: impl AsRef<Self> + Send + 'static, operation: Operation) -> Result<Op> {
         let manager = owner.as_ref();
         let begun = Instant::now();
-        let call = match operation.pod_request() {
-            Some(request) => manager.call_on_pod(request)?,
-            None => manager.call_on_node(),
+        let call = match (&operation, operation.pod_request()) {
+            (_, Some(request)) => manager.call_on_pod(request),
+            (Operation::PluginGc(request), _) => manager.call_for_gc(request),
+            _ => manager.call_on_node(),
         };
         let calls = manager.calls.clone();
         let registered = calls.register(&call, operation.pod_request().map(|request| &request.id));
@@ -153,23 +163,17 @@ impl PluginManager {
         run: impl FnOnce(&Call) -> Result<T>,
     ) -> Result<T> {
         self.count(operation, Instant::now(), || {
-            let call = self.call_on_pod(request)?;
+            let call = self.call_on_pod(request);
             let _registered = self.calls.register(&call, Some(&request.id));
             let _turn = if in_turn { Some(self.calls.pod_turn(&call, &request.id)?) } else { None };
             run(&call)
         })
     }
 
-    fn call_on_pod(&self, request: &PodRequest) -> Result<Call> {
-        for (key, asked) in [("replace", request.replace), ("force", request.force)] {
-            if asked {
-                let words = format!("pod request, key {key:?}: not supported by this version");
-                return Err(Error::new(ErrorClass::Unsupported, words));
-            }
-        }
+    fn call_on_pod(&self, request: &PodRequest) -> Call {
         let env = request.env.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         let limits = Call::with_timeout(Some(request.timeout.unwrap_or(self.timeout)));
-        Ok(Call { id: request.call_id.clone(), env, ..limits })
+        Call { id: request.call_id.clone(), env, ..limits }
     }
 
     fn on_node<T>(&self, operation: &'static str, run: impl FnOnce(&Call) -> Result<T>) -> Result<T> {
@@ -178,6 +182,11 @@ impl PluginManager {
             let _registered = self.calls.register(&call, None);
             run(&call)
         })
+    }
+
+    fn call_for_gc(&self, request: &GcRequest) -> Call {
+        let limits = Call::with_timeout(Some(request.timeout.unwrap_or(self.timeout)));
+        Call { id: request.call_id.clone(), ..limits }
     }
 
     fn call_on_node(&self) -> Call {

@@ -4,10 +4,12 @@
 //! at a time, and counts. Below it are `network`, `store`, `conf` and `netns`; above it only the C ABI.
 
 mod answer;
+mod attached;
 mod bandwidth;
 mod calls;
 mod check;
 mod cni;
+mod gc;
 mod list;
 mod loopback;
 mod manager;
@@ -30,10 +32,11 @@ use crate::call::Call;
 use crate::error::Result;
 
 pub use answer::{
-    CheckedNetwork, KnownNetwork, KnownPod, LastLoad, NetworkName, NetworkResult, NetworkStatus, PluginStatus,
-    PodAttachments, PodChecks, PodIdentity, PodResult, PodStatus, Source, Status,
+    CheckedNetwork, Collected, CollectedNetwork, KnownNetwork, KnownPod, LastLoad, NetworkName, NetworkResult,
+    NetworkStatus, PluginStatus, PodAttachments, PodChecks, PodIdentity, PodResult, PodStatus, Source, Status,
 };
 pub use cni::{CniNetwork, CniNetworkPlugin};
+pub use gc::GcRequest;
 pub use manager::{Hooks, PluginManager};
 pub use noop::NoopNetworkPlugin;
 pub use operation::Operation;
@@ -68,6 +71,9 @@ pub trait NetworkPlugin: Send + Sync {
 
     /// The capabilities that the default network's plugins declare, sorted.
     fn capabilities(&self, call: &Call) -> Result<Vec<String>>;
+
+    /// Deletes what no valid pod has, and runs the plugins' own GC.
+    fn gc(&self, call: &Call, request: &GcRequest) -> Result<Collected>;
 
     /// Tells of an event; unknown names are ignored.
     fn event(&self, name: &str, details: &str) -> Result<()>;

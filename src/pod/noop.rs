@@ -5,7 +5,8 @@ use std::ffi::CStr;
 use crate::call::Call;
 use crate::error::Result;
 use crate::pod::{
-    KnownPod, LastLoad, NetworkPlugin, PodAttachments, PodChecks, PodRequest, PodResult, PodStatus, Source, Status,
+    Collected, GcRequest, KnownPod, LastLoad, NetworkPlugin, PodAttachments, PodChecks, PodRequest, PodResult,
+    PodStatus, Source, Status,
 };
 
 /// Every operation succeeds and does nothing.
@@ -22,7 +23,7 @@ impl NetworkPlugin for NoopNetworkPlugin {
     }
 
     fn teardown_pod(&self, _call: &Call, request: &PodRequest) -> Result<PodAttachments> {
-        Ok(PodAttachments { pod: request.identity(), networks: Vec::new() })
+        Ok(PodAttachments { pod: request.identity(), networks: Vec::new(), errors: Vec::new() })
     }
 
     fn check_pod(&self, _call: &Call, request: &PodRequest) -> Result<PodChecks> {
@@ -56,6 +57,10 @@ impl NetworkPlugin for NoopNetworkPlugin {
 
     fn capabilities(&self, _call: &Call) -> Result<Vec<String>> {
         Ok(Vec::new())
+    }
+
+    fn gc(&self, _call: &Call, _request: &GcRequest) -> Result<Collected> {
+        Ok(Collected::default())
     }
 
     fn event(&self, _name: &str, _details: &str) -> Result<()> {

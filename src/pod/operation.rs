@@ -7,7 +7,7 @@ use crate::call::Call;
 use crate::error::{Error, ErrorClass, Result};
 use crate::json::Object;
 use crate::pod::metrics::Metrics;
-use crate::pod::{NetworkPlugin, PodRequest};
+use crate::pod::{GcRequest, NetworkPlugin, PodRequest};
 
 /// One operation, with what it is told.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +30,8 @@ pub enum Operation {
     PluginCapabilities,
     /// `plugin_metrics`: Prometheus text.
     PluginMetrics,
+    /// `plugin_gc`: deletes what no valid pod has.
+    PluginGc(GcRequest),
     /// `plugin_event`: tells of an event.
     PluginEvent {
         /// Its name.
@@ -43,7 +45,7 @@ pub enum Operation {
 type Read = fn(&'static str, Option<&str>) -> Result<Operation>;
 
 /// Every operation, by the name of its function in C, without the prefix.
-const OPERATIONS: [(&str, Read); 10] = [
+const OPERATIONS: [(&str, Read); 11] = [
     ("setup_pod", |name, request| pod(name, request).map(Operation::SetupPod)),
     ("teardown_pod", |name, request| pod(name, request).map(Operation::TeardownPod)),
     ("check_pod", |name, request| pod(name, request).map(Operation::CheckPod)),
@@ -53,11 +55,12 @@ const OPERATIONS: [(&str, Read); 10] = [
     ("plugin_reload", |_, request| nothing(request).map(|()| Operation::PluginReload)),
     ("plugin_capabilities", |_, request| nothing(request).map(|()| Operation::PluginCapabilities)),
     ("plugin_metrics", |_, request| nothing(request).map(|()| Operation::PluginMetrics)),
+    ("plugin_gc", |name, request| GcRequest::from_json(needed(name, request)?).map(Operation::PluginGc)),
     ("plugin_event", event),
 ];
 
 impl Operation {
-    /// The operation of this name ("`setup_pod`"), with its request read: that of a pod; of an event `{name, details?}`;
+    /// The operation of this name ("`setup_pod`"), with its request read: that of a pod, of a GC; of an event `{name, details?}`;
     /// of all others nothing, or an empty object.
     pub fn parse(name: &str, request: Option<&str>) -> Result<Self> {
         if let Some((name, read)) = OPERATIONS.iter().find(|(known, _)| *known == name) {
@@ -94,6 +97,7 @@ impl Operation {
             Self::PluginStatus => Some("status"),
             Self::PluginReload => Some("reload"),
             Self::PluginCapabilities => Some("capabilities"),
+            Self::PluginGc(_) => Some("gc"),
             Self::PluginEvent { .. } => Some("event"),
             Self::PluginMetrics => None,
         }
@@ -111,6 +115,7 @@ impl Operation {
             Self::PluginReload => json(plugin.reload(call)),
             Self::PluginCapabilities => json(plugin.capabilities(call)),
             Self::PluginMetrics => metrics.text(),
+            Self::PluginGc(request) => json(plugin.gc(call, request)),
             Self::PluginEvent { name, details } => json(plugin.event(name, details).map(|()| json!({}))),
         }
     }
@@ -160,6 +165,8 @@ mod tests {
             ("plugin_metrics", None, None),
             ("plugin_event", Some(r#"{"name":"pod-cidr-change","details":{"pod-cidr":"10.0.0.0/8"}}"#), None),
             ("plugin_event", Some(r#"{"name":"x"}"#), None),
+            ("plugin_gc", Some(r#"{"validPods":[]}"#), None),
+            ("plugin_gc", Some("{}"), Some("GC request: missing key \"validPods\"")),
             ("setup_pod", None, Some("request: missing, and setup_pod needs one")),
             ("setup_pod", Some("{"), Some("pod request is not JSON: ")),
             ("setup_pod", Some("{}"), Some("pod request: missing key \"id\"")),

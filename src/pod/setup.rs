@@ -7,15 +7,16 @@ use std::path::Path;
 use crate::call::Call;
 use crate::conf::{NetworkConfigList, load_network_conf};
 use crate::error::{Error, ErrorClass, Result, Rollback};
-use crate::names::IfName;
+use crate::names::{ContainerId, IfName};
 use crate::netns;
-use crate::network::{AddFailure, DelPolicy, RuntimeConf};
+use crate::network::{AddFailure, RuntimeConf, Unfinished};
+use crate::pod::attached::{Attached, Removals, is_meant};
 use crate::pod::cni::{CniNetworkPlugin, pod_for_host, self_contained};
 use crate::pod::request::port_mappings_from_json;
 use crate::pod::runtime_conf::PodFacts;
 use crate::pod::{IpPreference, NetworkChoice, NetworkName, NetworkRequest, NetworkResult, PodRequest, PodResult};
 use crate::result::CniResult;
-use crate::store::{Cached, Key};
+use crate::store::{CacheEntry, Cached, Intended, Intent, Key, Progress, Recorded};
 use crate::version::SpecVersion;
 
 /// One attachment that a set-up will make.
@@ -29,6 +30,31 @@ impl Attachment {
     fn name(&self) -> NetworkName {
         NetworkName { network: self.list.name.clone(), if_name: self.if_name.to_string() }
     }
+
+    fn key(&self) -> Result<Key> {
+        Key::parse(&self.list.name, &self.rt.container_id, self.if_name.as_str())
+    }
+
+    fn intended(&self, owner: &str) -> Result<Intended> {
+        let entry = CacheEntry {
+            key: self.key()?,
+            config: self.list.bytes.clone(),
+            netns: self.rt.netns.clone(),
+            cni_args: Some(self.rt.args.clone()),
+            capability_args: self.rt.capability_args.clone(),
+            result: None,
+            owner: Some(owner.to_owned()),
+        };
+        Ok(Intended { entry, started: None })
+    }
+}
+
+/// How far a set-up is.
+struct Made {
+    /// Of the attachments that are made, in order.
+    results: Vec<CniResult>,
+    /// Whether there is a loopback to undo.
+    loopback: bool,
 }
 
 impl CniNetworkPlugin {
@@ -40,14 +66,27 @@ impl CniNetworkPlugin {
         })?;
         netns::open(Path::new(&netns))?;
         let facts = PodFacts { request, netns, port_mappings: self.port_mappings(request)?, pod_cidr: self.pod_cidr() };
-        let known = self.known_attachments(&request.id)?;
+        let (call, _locked) = self.lock(call, &request.id, "setup_pod")?;
+        let call = &call;
+        let torn = self.recover(call, &request.id, Some(&facts.netns))?;
+        let mut known = self.known_attachments(&request.id)?;
+        if request.replace {
+            self.make_room(call, &facts, &mut known)?;
+        }
         let taken: BTreeSet<IfName> = known.into_iter().map(|entry| entry.key.if_name).collect();
         let attachments = self.plan(call, &facts, &taken)?;
         for attachment in &attachments {
-            self.refuse_existing(attachment, &taken)?;
+            let in_pieces = self.refuse_existing(attachment, &taken)?;
+            self.cache().prepare(&attachment.key()?)?;
+            if torn || in_pieces {
+                self.clear(call, attachment)?;
+            }
         }
-        let first_of_pod = taken.is_empty();
-        self.attach_all(call, &facts.pod_conf(), &attachments, first_of_pod).map(|results| {
+        if torn {
+            self.intents().remove(&request.id)?;
+        }
+        let loopback = self.options.loopback && taken.is_empty();
+        self.attach_all(call, &facts.pod_conf(), &attachments, loopback).map(|results| {
             let networks = attachments.iter().zip(&results);
             let networks = networks
                 .map(|(attachment, result)| NetworkResult { name: attachment.name(), result: result.to_value() });
@@ -124,19 +163,60 @@ impl CniNetworkPlugin {
         if network.args.is_empty() { Ok(list) } else { list.with_args(&network.args) }
     }
 
-    /// A second ADD on the same interface would fail, and undoing it would take the first one away.
-    fn refuse_existing(&self, attachment: &Attachment, taken: &BTreeSet<IfName>) -> Result<()> {
+    /// `replace`: removes what is attached of the requested networks, and whatever has one of their interfaces.
+    fn make_room(&self, call: &Call, facts: &PodFacts<'_>, known: &mut Vec<CacheEntry>) -> Result<()> {
+        let request = facts.request;
+        let default_if_name = request.if_name.as_ref().unwrap_or(&self.options.if_name);
+        let mut meant = Vec::new();
+        match &request.networks {
+            None => meant.extend(known.extract_if(.., |entry| entry.key.if_name == *default_if_name)),
+            Some(networks) => {
+                for network in networks {
+                    let name = self.network_name(call, network)?;
+                    let if_name = network.if_name.as_ref();
+                    meant.extend(known.extract_if(.., |entry| {
+                        is_meant(&entry.key, if_name, name.as_deref()) || Some(&entry.key.if_name) == if_name
+                    }));
+                }
+            }
+        }
+        let attached = meant.into_iter().map(|entry| Attached { entry, unfinished: None });
+        let removals = attached.map(|attached| self.removal(&attached, Some(&facts.netns))).collect::<Result<_>>()?;
+        let removals = Removals { list: removals, ..Removals::default() };
+        let removed = self.remove_all(call, &request.id, &Recorded::Nothing, removals, false);
+        match Error::joined(removed.errors) {
+            Some(error) => Err(error.context(format!("cannot replace what pod {} has", request.id))),
+            None => Ok(()),
+        }
+    }
+
+    /// A second ADD on the same interface would fail, and undoing it would take the first one away. Answers true where
+    /// there is an entry that cannot be read: some runtime died while it was made.
+    fn refuse_existing(&self, attachment: &Attachment, taken: &BTreeSet<IfName>) -> Result<bool> {
         let Attachment { list, if_name, rt } = attachment;
-        let key = Key::parse(&list.name, &rt.container_id, if_name.as_str())?;
-        let cached = self.cni.cache(rt).get(&key);
-        match cached {
-            Cached::Missing if !taken.contains(if_name) => return Ok(()),
+        match self.cache().get(&attachment.key()?) {
+            Cached::Missing if !taken.contains(if_name) => return Ok(false),
             Cached::Unreadable(error) if error.class() == ErrorClass::Io => return Err(error),
+            Cached::Unreadable(error) if !taken.contains(if_name) => {
+                tracing::warn!(target: "cnirt::pod", pod = rt.container_id, network = list.name, %error, "deleting what an earlier set-up left");
+                return Ok(true);
+            }
             _ => {}
         }
         let words = format!("pod {} is attached already on interface {if_name}", rt.container_id);
-        let error = Error::new(ErrorClass::Exists, words).with_hint("tear the pod down first");
+        let hint = "tear the pod down first, or set the key \"replace\"";
+        let error = Error::new(ErrorClass::Exists, words).with_hint(hint);
         Err(error.with_network(&list.name, if_name.as_str(), &list.cni_version))
+    }
+
+    /// Undoes whatever an earlier set-up made of this attachment.
+    fn clear(&self, call: &Call, attachment: &Attachment) -> Result<()> {
+        let Attachment { list, rt, .. } = attachment;
+        let errors = self.cni.undo(call, list, rt, &Unfinished::default());
+        match Error::joined(errors) {
+            Some(error) => Err(error.context(format!("an earlier set-up of pod {} cannot be undone", rt.container_id))),
+            None => Ok(()),
+        }
     }
 
     /// Loopback first, then the networks in order; undone in reverse where one fails.
@@ -145,46 +225,106 @@ impl CniNetworkPlugin {
         call: &Call,
         pod: &RuntimeConf,
         attachments: &[Attachment],
-        first_of_pod: bool,
+        loopback: bool,
     ) -> Result<Vec<CniResult>> {
-        let loopback = self.add_loopback(call, pod)? && first_of_pod;
-        let mut results = Vec::with_capacity(attachments.len());
-        for (index, attachment) in attachments.iter().enumerate() {
-            match self.add_to_network(call, attachment) {
-                Ok(result) => results.push(result),
-                Err(failure) if self.options.rollback => {
-                    let rollback = self.undo_all(call, &attachments[..=index], &failure, loopback);
-                    return Err(failure.error.with_rollback(rollback));
-                }
-                Err(failure) => return Err(failure.error),
+        let intended = attachments.iter().map(|attachment| attachment.intended(&self.options.owner));
+        let intent = Intent {
+            container_id: ContainerId::parse(pod.container_id.as_str())?,
+            loopback,
+            owner: Some(self.options.owner.clone()),
+            attachments: intended.collect::<Result<_>>()?,
+        };
+        let mut progress = self.intents().begin(&intent)?;
+        let mut made = Made { results: Vec::with_capacity(attachments.len()), loopback: false };
+        match self.attach(call, pod, attachments, &mut progress, &mut made) {
+            Ok(()) => Ok(made.results),
+            Err(failure) => {
+                let rollback = self.undo_all(call, intent, pod, attachments, &failure.unfinished, &made);
+                Err(if self.options.rollback { failure.error.with_rollback(rollback) } else { failure.error })
             }
         }
-        Ok(results)
+    }
+
+    fn attach(
+        &self,
+        call: &Call,
+        pod: &RuntimeConf,
+        attachments: &[Attachment],
+        progress: &mut Progress,
+        made: &mut Made,
+    ) -> Result<(), Box<AddFailure>> {
+        let at_no_network = |error| {
+            let unfinished = Unfinished { started: Some(0), last_result: None };
+            Box::new(AddFailure { error, unfinished })
+        };
+        made.loopback = self.add_loopback(call, pod).map_err(at_no_network)?;
+        for (index, attachment) in attachments.iter().enumerate() {
+            let result = self.add_to_network(call, attachment, &mut |started, result| {
+                progress.note(index, started, result.map(CniResult::to_value).as_ref())
+            })?;
+            made.results.push(result);
+        }
+        let pod = ContainerId::parse(pod.container_id.as_str()).map_err(at_no_network)?;
+        self.intents().remove(&pod).map_err(at_no_network)
     }
 
     /// The kubelet's `addToNetwork`.
-    fn add_to_network(&self, call: &Call, attachment: &Attachment) -> Result<CniResult, Box<AddFailure>> {
+    fn add_to_network(
+        &self,
+        call: &Call,
+        attachment: &Attachment,
+        note: &mut dyn FnMut(usize, Option<&CniResult>) -> Result<()>,
+    ) -> Result<CniResult, Box<AddFailure>> {
         let Attachment { list, rt, .. } = attachment;
-        self.cni.try_add(call, list, rt).inspect_err(|failure| {
+        self.cni.try_add(call, list, rt, note).inspect_err(|failure| {
             let pod = &rt.container_id;
             tracing::error!(target: "cnirt::pod", pod, network = list.name, error = %failure.error, "error adding pod to network");
         })
     }
 
-    /// Undoes the last of `attachments`, which failed, and all before it.
-    fn undo_all(&self, call: &Call, attachments: &[Attachment], failure: &AddFailure, loopback: bool) -> Rollback {
+    /// Undoes what was made and the attachment behind it, which failed. What cannot be undone, or is not to be, stays in
+    /// the intent.
+    fn undo_all(
+        &self,
+        call: &Call,
+        mut intent: Intent,
+        pod: &RuntimeConf,
+        attachments: &[Attachment],
+        failed: &Unfinished,
+        made: &Made,
+    ) -> Rollback {
         let call = call.for_rollback(self.options.rollback_timeout);
-        let mut errors = Vec::new();
-        if let Some((failed, made)) = attachments.split_last() {
-            errors.extend(self.cni.undo(&call, &failed.list, &failed.rt, failure));
-            for attachment in made.iter().rev() {
-                let policy = DelPolicy { gone_is_done: true };
-                errors.extend(self.cni.del(&call, &attachment.list, &attachment.rt, policy).err());
+        let made_whole = attachments.iter().zip(&made.results);
+        let made_whole = made_whole.map(|(attachment, result)| {
+            (attachment, Unfinished { started: Some(attachment.list.plugins.len()), last_result: Some(result.clone()) })
+        });
+        let begun = attachments.get(made.results.len()).filter(|_| failed.started != Some(0));
+        let begun: Vec<_> = made_whole.chain(begun.map(|attachment| (attachment, failed.clone()))).collect();
+        let (mut errors, mut left) = (Vec::new(), Vec::new());
+        for (attachment, unfinished) in begun.into_iter().rev() {
+            let Attachment { list, rt, .. } = attachment;
+            let failed = if self.options.rollback { self.cni.undo(&call, list, rt, &unfinished) } else { Vec::new() };
+            if !self.options.rollback || !failed.is_empty() {
+                let mut intended = attachment.intended(&self.options.owner);
+                if let Ok(intended) = &mut intended {
+                    intended.started = unfinished.started;
+                    intended.entry.result = unfinished.last_result.map(|result| result.to_value());
+                }
+                left.extend(intended);
             }
-            if loopback {
-                self.del_loopback(&call, &failed.rt);
-            }
+            errors.extend(failed);
         }
+        if self.options.rollback && made.loopback && intent.loopback {
+            self.del_loopback(&call, pod, false);
+        }
+        left.reverse();
+        intent.attachments = left;
+        let settled = if intent.attachments.is_empty() && (self.options.rollback || !made.loopback) {
+            self.intents().remove(&intent.container_id)
+        } else {
+            self.intents().keep(&intent)
+        };
+        errors.extend(settled.err());
         for error in &errors {
             tracing::error!(target: "cnirt::pod", %error, "undoing a failed set-up left something behind");
         }

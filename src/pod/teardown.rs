@@ -1,24 +1,15 @@
 //! Teardown: from what was recorded, else from the configuration; every network is tried.
 
-use std::path::Path;
-
 use crate::call::Call;
 use crate::conf::{NetworkConfigList, load_network_conf};
 use crate::error::{Error, ErrorClass, Result};
 use crate::names::IfName;
-use crate::netns;
-use crate::network::{DelPolicy, RuntimeConf};
+use crate::network::Unfinished;
+use crate::pod::attached::{Attached, Removal, Removals, take_meant, usable_netns};
 use crate::pod::cni::{CniNetworkPlugin, self_contained};
-use crate::pod::list::{recorded_rt, take_meant};
 use crate::pod::runtime_conf::PodFacts;
-use crate::pod::{NetworkChoice, NetworkName, NetworkRequest, PodAttachments, PodRequest, loopback};
-use crate::store::{CacheEntry, Key};
-
-/// One attachment to remove.
-struct Removal {
-    list: NetworkConfigList,
-    rt: RuntimeConf,
-}
+use crate::pod::{NetworkChoice, NetworkRequest, PodAttachments, PodRequest, loopback};
+use crate::store::{Key, Recorded};
 
 impl CniNetworkPlugin {
     /// The kubelet's `TearDownPod`. Needs no ready configuration and no namespace.
@@ -27,78 +18,95 @@ impl CniNetworkPlugin {
             tracing::debug!(target: "cnirt::pod", pod = %request.id, %error, "teardown goes on without a namespace");
             None
         });
-        let entries = self.known_attachments(&request.id)?;
-        let loopback = loopback_rt(request, given.as_deref(), &entries);
-        let (removals, mut errors) = self.removals(call, request, given.as_deref(), entries);
-        let mut networks = Vec::new();
-        for Removal { list, rt } in removals.into_iter().rev() {
-            match self.delete_from_network(call, &list, &rt) {
-                Ok(()) => networks.push(NetworkName { network: list.name, if_name: rt.if_name }),
-                Err(error) => errors.push(error),
+        let (call, _locked) = self.lock_to_remove(call, &request.id, "teardown_pod")?;
+        let recorded = self.intents().read(&request.id)?;
+        let attached = self.attached(&request.id, &recorded)?;
+        let loopback = loopback::rt(&request.id, given.as_deref(), attached.first().map(|attached| &attached.entry));
+        let removals = self.removals(&call, request, given.as_deref(), &recorded, attached);
+        let removed = self.remove_all(&call, &request.id, &recorded, removals, request.force);
+        let nothing_left = || -> Result<bool> {
+            let intent = self.intents().read(&request.id)?;
+            Ok(matches!(intent, Recorded::Nothing) && self.known_attachments(&request.id)?.is_empty())
+        };
+        // A pod that keeps a network keeps its loopback.
+        if (removed.errors.is_empty() || request.force) && nothing_left()? {
+            let unfinished = matches!(&recorded, Recorded::Intent(intent) if intent.loopback);
+            self.del_loopback(&call, &loopback, unfinished);
+        }
+        let mut answer = PodAttachments { pod: request.identity(), networks: removed.names, errors: Vec::new() };
+        if request.force && !call.cancel.is_cancelled() {
+            let left = self.attached(&request.id, &self.intents().read(&request.id)?)?;
+            if !left.iter().any(|attached| removed.done.contains(&attached.entry.key)) {
+                answer.errors = removed.errors.iter().map(Error::to_json).collect();
+                return Ok(answer);
             }
         }
-        // A pod that keeps a network keeps its loopback.
-        if errors.is_empty() && self.known_attachments(&request.id)?.is_empty() {
-            self.del_loopback(call, &loopback);
-        }
-        match Error::joined(errors) {
-            Some(error) => Err(error),
-            None => Ok(PodAttachments { pod: request.identity(), networks }),
-        }
+        Error::joined(removed.errors).map_or(Ok(answer), Err)
     }
 
-    /// What to remove, in the order of ADD: the request's networks, else all recorded ones, else the default network.
+    /// What to remove: the request's networks, else all recorded ones, else the default network.
     fn removals(
         &self,
         call: &Call,
         request: &PodRequest,
         given: Option<&str>,
-        entries: Vec<CacheEntry>,
-    ) -> (Vec<Removal>, Vec<Error>) {
-        let mut removals = Vec::new();
-        let mut errors = Vec::new();
-        let mut keep = |removal: Result<Option<Removal>>| match removal {
-            Ok(removal) => removals.extend(removal),
-            Err(error) => errors.push(error),
+        recorded: &Recorded,
+        attached: Vec<Attached>,
+    ) -> Removals {
+        let mut to_do = Removals::default();
+        // What a set-up that left a torn intent had begun.
+        let torn = matches!(recorded, Recorded::Torn(_));
+        let unrecorded = |network: Option<&NetworkRequest>, index| {
+            let removal = self.unrecorded(call, request, network, given, index)?;
+            Ok(removal.map(|removal| Removal { unfinished: torn.then(Unfinished::default), ..removal }))
         };
         if let Some(networks) = &request.networks {
-            let mut left = entries;
+            let mut left = attached;
             for (index, network) in networks.iter().enumerate() {
                 let name = match self.network_name(call, network) {
                     Ok(name) => name,
                     Err(error) => {
-                        keep(Err(error.context(format!("networks[{index}]"))));
+                        to_do.errors.push(error.context(format!("networks[{index}]")));
                         continue;
                     }
                 };
                 let chosen = take_meant(&mut left, network, name.as_deref());
                 if chosen.is_empty() {
-                    keep(self.unrecorded(call, request, Some(network), given, index));
+                    to_do.add(unrecorded(Some(network), index));
                 }
-                for entry in chosen {
-                    keep(self.recorded(&entry, given).map(Some));
+                for attached in chosen {
+                    self.add_attached(&mut to_do, request, &attached, given);
                 }
             }
-            return (removals, errors);
+            return to_do;
         }
-        let broken = self.cni.cache(&RuntimeConf::default()).broken(&request.id).unwrap_or_else(|error| {
-            keep(Err(error));
+        let mut broken = self.cache().broken(&request.id).unwrap_or_else(|error| {
+            to_do.errors.push(error);
             Vec::new()
         });
-        if entries.is_empty() && broken.is_empty() {
-            keep(self.unrecorded(call, request, None, given, 0));
+        broken.retain(|key| !attached.iter().any(|attached| attached.entry.key == *key));
+        if torn || attached.is_empty() && broken.is_empty() {
+            to_do.add(unrecorded(None, 0));
         }
         for key in broken.iter().filter(|key| key.network.as_str() != loopback::NETWORK) {
-            keep(self.broken(call, request, key, given));
+            to_do.add(self.broken(call, request, key, given));
         }
-        for entry in entries {
-            keep(self.recorded(&entry, given).map(Some));
+        for attached in attached {
+            self.add_attached(&mut to_do, request, &attached, given);
         }
-        (removals, errors)
+        to_do
+    }
+
+    fn add_attached(&self, to_do: &mut Removals, request: &PodRequest, attached: &Attached, given: Option<&str>) {
+        let removal = self.removal(attached, given);
+        if removal.is_err() && request.force {
+            to_do.to_forget.push(attached.entry.key.clone());
+        }
+        to_do.add(removal.map(Some));
     }
 
     /// The name behind a requested network; `None` where nothing of that kind is configured.
-    fn network_name(&self, call: &Call, network: &NetworkRequest) -> Result<Option<String>> {
+    pub(super) fn network_name(&self, call: &Call, network: &NetworkRequest) -> Result<Option<String>> {
         Ok(match &network.choice {
             NetworkChoice::Name(name) => Some(name.clone()),
             NetworkChoice::Config(list) => Some(list.name.clone()),
@@ -106,20 +114,6 @@ impl CniNetworkPlugin {
                 self.configuration(call)?.default.as_ref().map(|network| network.list.name.clone())
             }
         })
-    }
-
-    /// A recorded attachment, with the configuration that it was made with.
-    fn recorded(&self, entry: &CacheEntry, given: Option<&str>) -> Result<Removal> {
-        let list = match NetworkConfigList::from_any(&entry.config) {
-            Ok(list) => list,
-            Err(error) => {
-                tracing::warn!(target: "cnirt::pod", network = %entry.key.network, %error, "the recorded configuration cannot be read");
-                self_contained(load_network_conf(&self.options.conf_dir, entry.key.network.as_str())?)
-            }
-        };
-        let mut rt = recorded_rt(entry);
-        rt.netns = usable_netns([given.unwrap_or_default(), &entry.netns]);
-        Ok(Removal { list, rt })
     }
 
     /// An attachment that nothing is recorded of, with the configuration as it is now; `None` where there is none.
@@ -151,11 +145,11 @@ impl CniNetworkPlugin {
             };
         }
         let rt = self.facts(request, given).build_runtime_conf(&list, network, &if_name, index == 0)?;
-        Ok(Some(Removal { list, rt }))
+        Ok(Some(Removal { list, rt, unfinished: None }))
     }
 
     /// An attachment whose entry cannot be read: with the configuration as it is now. Without one there is nothing to do
-    /// it with; the entry stays for the day when there is.
+    /// it with; the entry stays for the day when there is, unless forced.
     fn broken(&self, call: &Call, request: &PodRequest, key: &Key, given: Option<&str>) -> Result<Option<Removal>> {
         let network = key.network.as_str();
         let default = self.configuration(call)?.default.clone().filter(|default| default.list.name == network);
@@ -164,11 +158,14 @@ impl CniNetworkPlugin {
             None => self.configured(network)?,
         };
         let Some(list) = list else {
+            if request.force {
+                return self.cache().remove(key).map(|()| None);
+            }
             tracing::warn!(target: "cnirt::pod", pod = %request.id, network, "a cache entry cannot be read, and there is no configuration of its network");
             return Ok(None);
         };
         let rt = self.facts(request, given).build_runtime_conf(&list, None, &key.if_name, false)?;
-        Ok(Some(Removal { list, rt }))
+        Ok(Some(Removal { list, rt, unfinished: None }))
     }
 
     /// The network of this name in the directory; `None` where there is none.
@@ -188,24 +185,4 @@ impl CniNetworkPlugin {
             pod_cidr: self.pod_cidr(),
         }
     }
-
-    /// The kubelet's `deleteFromNetwork`.
-    fn delete_from_network(&self, call: &Call, list: &NetworkConfigList, rt: &RuntimeConf) -> Result<()> {
-        self.cni.del(call, list, rt, DelPolicy { gone_is_done: true }).inspect_err(|error| {
-            tracing::error!(target: "cnirt::pod", pod = rt.container_id, network = list.name, %error, "error deleting pod from network");
-        })
-    }
-}
-
-/// The first of these paths that is a namespace, or empty: plugins then remove what they can without it.
-fn usable_netns<'a>(paths: impl IntoIterator<Item = &'a str>) -> String {
-    let mut usable = paths.into_iter().filter(|path| netns::is_netns(Path::new(path)));
-    usable.next().unwrap_or_default().to_owned()
-}
-
-/// What the loopback is told: the names, and the namespace.
-fn loopback_rt(request: &PodRequest, given: Option<&str>, entries: &[CacheEntry]) -> RuntimeConf {
-    let recorded = entries.first().map(recorded_rt).unwrap_or_default();
-    let netns = usable_netns([given.unwrap_or_default(), &recorded.netns]);
-    RuntimeConf { container_id: request.id.to_string(), netns, ..recorded }
 }

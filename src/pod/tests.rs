@@ -578,11 +578,9 @@ fn the_host_is_asked_for_what_a_request_omits() {
 }
 
 #[test]
-fn what_cannot_be_done_yet_or_at_all_runs_nothing() {
+fn what_cannot_be_done_runs_nothing() {
     let node = node(&[("10.conflist", list("a", "1.0.0", &["x"]))]);
     for (extra, class) in [
-        (json!({"replace": true}), ErrorClass::Unsupported),
-        (json!({"force": true}), ErrorClass::Unsupported),
         (json!({"netns": "/nowhere/ns"}), ErrorClass::Netns),
         (json!({"netns": "/etc/hosts"}), ErrorClass::Netns),
         (json!({"cniArgs": [["a", "b;c"]]}), ErrorClass::InvalidArgument),

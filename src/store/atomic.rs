@@ -131,7 +131,7 @@ impl Drop for Temporary<'_> {
 
 /// The pid is not enough: containers that share a cache directory may all be pid 1, and two copies of this library in
 /// one process count for themselves.
-fn unique_name() -> OsString {
+pub(super) fn unique_name() -> OsString {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -23,7 +23,7 @@ use crate::names::{ContainerId, IfName, NetworkName};
 use crate::store::atomic::{self, Durability, Temporary};
 use crate::store::dir::Dir;
 use crate::store::format::{self, Content, Stored};
-use crate::store::sweep;
+use crate::store::{Intents, Locks, sweep};
 
 /// Which attachment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -231,6 +231,16 @@ impl Cache {
             }
             Err(error) => tracing::debug!(%error, "temporary files of killed processes may be left"),
         }
+    }
+
+    /// The intents beside the entries.
+    pub(crate) fn intents(&self) -> Intents {
+        Intents::new(self.dir.join("cnirt"), self.durability)
+    }
+
+    /// The locks on who works with the entries.
+    pub(crate) fn locks(&self) -> Locks {
+        Locks::new(self.dir.join("cnirt"), self.durability)
     }
 
     fn results(&self) -> Result<Option<Dir>> {

@@ -37,6 +37,23 @@ pub(super) enum Content {
 }
 
 impl Stored {
+    /// Reads an entry's keys, all but `kind`.
+    pub(super) fn from_object(mut object: Map<String, Value>) -> Result<Self, String> {
+        let text = take::<String>(&mut object, "config")?.unwrap_or_default();
+        let config = BASE64.decode(text).map_err(|error| format!("key \"config\": {error}"))?;
+        Ok(Self {
+            network: take(&mut object, "networkName")?.unwrap_or_default(),
+            container_id: take(&mut object, "containerId")?.unwrap_or_default(),
+            if_name: take(&mut object, "ifName")?.unwrap_or_default(),
+            config,
+            netns: take(&mut object, "netns")?.unwrap_or_default(),
+            cni_args: take(&mut object, "cniArgs")?,
+            capability_args: take_object(&mut object, "capabilityArgs")?.unwrap_or_default(),
+            result: take_object(&mut object, "result")?.map(Value::Object),
+            owner: take(&mut object, "owner")?,
+        })
+    }
+
     /// The attachment that the content names; `None` where it names none that could exist.
     pub(super) fn key(&self) -> Option<Key> {
         Some(Key {
@@ -69,19 +86,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Content, String> {
         None | Some("") => return Ok(Content::Legacy),
         Some(kind) => return Err(format!("wrong kind: {kind}")),
     }
-    let text = take::<String>(&mut object, "config")?.unwrap_or_default();
-    let config = BASE64.decode(text).map_err(|error| format!("key \"config\": {error}"))?;
-    Ok(Content::Entry(Box::new(Stored {
-        network: take(&mut object, "networkName")?.unwrap_or_default(),
-        container_id: take(&mut object, "containerId")?.unwrap_or_default(),
-        if_name: take(&mut object, "ifName")?.unwrap_or_default(),
-        config,
-        netns: take(&mut object, "netns")?.unwrap_or_default(),
-        cni_args: take(&mut object, "cniArgs")?,
-        capability_args: take_object(&mut object, "capabilityArgs")?.unwrap_or_default(),
-        result: take_object(&mut object, "result")?.map(Value::Object),
-        owner: take(&mut object, "owner")?,
-    })))
+    Stored::from_object(object).map(|stored| Content::Entry(Box::new(stored)))
 }
 
 /// Takes a key's value; `None` where it is absent or null.
@@ -101,8 +106,13 @@ fn take_object(object: &mut Map<String, Value>, key: &str) -> Result<Option<Map<
     }
 }
 
-/// Writes an entry; as in libcni, what is empty is left out.
+/// Writes an entry.
 pub(super) fn encode(entry: &CacheEntry) -> Result<Vec<u8>, String> {
+    serde_json::to_vec(&to_object(entry)?).map_err(|error| error.to_string())
+}
+
+/// An entry's keys; as in libcni, what is empty is left out.
+pub(super) fn to_object(entry: &CacheEntry) -> Result<Map<String, Value>, String> {
     let CacheEntry { key, config, netns, cni_args, capability_args, result, owner } = entry;
     let mut object = Map::new();
     object.insert("kind".into(), KIND.into());
@@ -130,7 +140,7 @@ pub(super) fn encode(entry: &CacheEntry) -> Result<Vec<u8>, String> {
     if let Some(owner) = owner {
         object.insert("owner".into(), owner.as_str().into());
     }
-    serde_json::to_vec(&object).map_err(|error| error.to_string())
+    Ok(object)
 }
 
 #[cfg(test)]

@@ -86,6 +86,8 @@ int main(void) {
     answered("cni_plugin_capabilities", rc, out, "[");
     rc = cni_plugin_metrics(plugin, &out);
     answered("cni_plugin_metrics", rc, out, "cnirt_");
+    rc = cni_plugin_gc(plugin, "{\"validPods\": []}", &out);
+    answered("cni_plugin_gc", rc, out, "\"deleted\":[]");
     rc = cni_plugin_event(plugin, "pod-cidr-change", "{\"pod-cidr\": \"10.1.0.0/16\"}", &out);
     answered("cni_plugin_event", rc, out, "{}");
     rc = cni_plugin_start(plugin, "setup_pod", request, &op, &out);

@@ -28,6 +28,7 @@ static const struct call {
     {"check_pod", cni_check_pod, NULL, NULL},
     {"pod_status", cni_pod_status, NULL, NULL},
     {"list_pods", NULL, cni_list_pods, NULL},
+    {"plugin_gc", cni_plugin_gc, NULL, NULL},
     {"plugin_status", NULL, cni_plugin_status, NULL},
     {"plugin_reload", NULL, cni_plugin_reload, NULL},
     {"plugin_capabilities", NULL, cni_plugin_capabilities, NULL},

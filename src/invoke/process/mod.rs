@@ -217,11 +217,7 @@ impl Backoff {
         let pause = self.next.min(self.left);
         self.left -= pause;
         self.next = (self.next * 2).min(Duration::from_secs(1));
-        let pause = call.remaining().map_or(pause, |left| left.min(pause));
-        if !call.cancel.is_cancelled() {
-            run::wait_readable(call.cancel.fd()?, pause);
-        }
-        call.check()?;
+        call.pause(pause)?;
         Ok(true)
     }
 }

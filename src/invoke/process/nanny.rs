@@ -43,7 +43,6 @@ struct Job {
     host_pid: i32,
     /// The host's numbers.
     fds: Fds,
-    lock_offset: i64,
     plugin_stack: *mut u8,
     /// Set before the host leaves the nanny to itself and closes `fds`: a late nanny must start nothing with what has a
     /// number now, and must not take the host for dead.
@@ -107,7 +106,6 @@ impl Nanny {
                 stderr: ends.stderr.as_raw_fd(),
                 lock: request.lock.map_or(-1, |lock| lock.file.as_raw_fd()),
             },
-            lock_offset: request.lock.map_or(0, |lock| lock.offset),
             plugin_stack,
             abandoned: AtomicBool::new(false),
         };
@@ -319,7 +317,7 @@ unsafe extern "C" fn nanny(argument: *const c_void) -> ! {
     let still_held = end_group(job, fds.lock, pid);
     if fds.lock >= 0 && still_held && (host_went || is_readable(fds.host)) {
         // Before exit: giving the host's memory back can take a second.
-        sys::unlock(fds.lock, job.lock_offset);
+        sys::unlock(fds.lock);
     }
     sys::exit(0)
 }

@@ -299,14 +299,12 @@ pub(super) fn reap(pid: i32, flags: c_int) -> Answer {
     unsafe { syscall(libc::SYS_wait4, [pid as usize, 0, (flags | libc::__WALL) as usize, 0, 0, 0]) }
 }
 
-/// Frees one byte of an open file description's lock (`F_OFD_SETLK`).
-pub(super) fn unlock(fd: c_int, offset: i64) {
-    // SAFETY: all-zero is a valid struct flock.
+/// Frees all locks of an open file description (`F_OFD_SETLK`).
+pub(super) fn unlock(fd: c_int) {
+    // SAFETY: all-zero is a valid struct flock: from the start to the end, whatever that is.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
     lock.l_type = libc::F_UNLCK as libc::c_short;
     lock.l_whence = libc::SEEK_SET as libc::c_short;
-    lock.l_start = offset;
-    lock.l_len = 1;
     // SAFETY: `lock` is what the command reads.
     let _ = unsafe {
         syscall(libc::SYS_fcntl, [fd as usize, libc::F_OFD_SETLK as usize, &raw const lock as usize, 0, 0, 0])

@@ -311,8 +311,9 @@ fn what_is_gone_is_done_where_the_policy_says_so() {
         let node = node(FakeExec { answers, ..FakeExec::default() });
         node.cni.add_network_list(&Call::default(), &list("1.0.0"), &rt()).unwrap();
         node.ran();
-        let done = node.cni.del(&Call::default(), &list("1.0.0"), &rt(), DelPolicy { gone_is_done: true });
-        assert_eq!(done.is_ok(), gone, "{name}");
+        let policy = DelPolicy { gone_is_done: true, ..DelPolicy::default() };
+        let errors = node.cni.del(&Call::default(), &list("1.0.0"), &rt(), policy);
+        assert_eq!(errors.is_empty(), gone, "{name}");
         let ran = if gone { "c DEL, b DEL, a DEL" } else { "c DEL, b DEL" };
         assert_eq!((node.ran().as_str(), node.cache_files().is_empty()), (ran, gone), "{name}");
     }
@@ -469,8 +470,8 @@ fn an_entry_that_cannot_be_removed_fails_a_pods_del_and_not_libcnis() {
     // A directory in an entry's place: root removes anything else.
     std::fs::create_dir_all(node.dir.path().join("results/net-c1-eth0")).unwrap();
     node.cni.del_network_list(&Call::default(), &list("1.0.0"), &rt()).unwrap();
-    let error = node.cni.del(&Call::default(), &list("1.0.0"), &rt(), DelPolicy::default()).unwrap_err();
-    assert_eq!(error.class(), ErrorClass::Cache);
+    let errors = node.cni.del(&Call::default(), &list("1.0.0"), &rt(), DelPolicy::default());
+    assert_eq!(errors.iter().map(Error::class).collect::<Vec<_>>(), [ErrorClass::Cache]);
 }
 
 #[test]
@@ -514,10 +515,39 @@ fn only_the_texts_own_capabilities_get_arguments() {
 fn what_was_written_of_an_entry_goes_when_a_failed_add_is_undone() {
     let node = node(FakeExec::default());
     node.cni.add_network_list(&Call::default(), &list("1.0.0"), &rt()).unwrap();
-    let failure = AddFailure { error: Error::invalid("the sync failed"), started: 3, last_result: None };
-    assert_eq!(
-        (node.cache_files().len(), node.cni.undo(&Call::default(), &list("1.0.0"), &rt(), &failure).len()),
-        (1, 0)
-    );
+    assert_eq!(node.cache_files().len(), 1);
+    let unfinished = Unfinished { started: Some(3), last_result: None };
+    assert!(node.cni.undo(&Call::default(), &list("1.0.0"), &rt(), &unfinished).is_empty());
     assert!(node.cache_files().is_empty());
+}
+
+#[test]
+fn a_forced_del_asks_every_plugin_and_forgets() {
+    let answers = HashMap::from([(("c", "DEL"), failing(999, "stuck")), (("a", "DEL"), failing(7, "too"))]);
+    let node = node(FakeExec { answers, ..FakeExec::default() });
+    node.cni.add_network_list(&Call::default(), &list("1.0.0"), &rt()).unwrap();
+    node.ran();
+    let policy = DelPolicy { force: true, ..DelPolicy::default() };
+    assert_eq!(node.cni.del(&Call::default(), &list("1.0.0"), &rt(), policy).len(), 2);
+    assert_eq!((node.ran().as_str(), node.cache_files().len()), ("c DEL, b DEL, a DEL", 0));
+}
+
+#[test]
+fn undoing_knows_who_has_nothing_to_undo() {
+    let not_found = || Err(Error::new(ErrorClass::PluginNotFound, "failed to find plugin"));
+    for (row, answer, started, left) in [
+        ("gone", failing(3, "unknown container"), Some(3), 0),
+        ("does not know the version", failing(1, "incompatible CNI versions"), Some(3), 0),
+        ("stuck", failing(999, "stuck"), Some(3), 1),
+        ("not started", failing(999, "stuck"), Some(1), 0),
+        ("started, and not found any more", not_found(), Some(3), 1),
+        ("perhaps started, and not found", not_found(), None, 0),
+    ] {
+        let answers = HashMap::from([(("b", "DEL"), answer)]);
+        let node = node(FakeExec { answers, ..FakeExec::default() });
+        let unfinished = Unfinished { started, last_result: None };
+        let errors = node.cni.undo(&Call::default(), &list("1.0.0"), &rt(), &unfinished);
+        assert_eq!(errors.len(), left, "{row}");
+        assert_eq!(node.ran(), if started == Some(1) { "a DEL" } else { "c DEL, b DEL, a DEL" }, "{row}");
+    }
 }

@@ -38,7 +38,7 @@ fn victim() {
         let holder = Command::new("sleep").arg("600").spawn().unwrap();
         fs::write(dir.join("holder"), format!("{}\n", holder.id())).unwrap();
     }
-    let lock = HeldLock { file: Arc::new(file.into()), offset: 5 };
+    let lock = HeldLock { file: Arc::new(file.into()) };
     let call = Call { lock: Some(lock), ..Call::default() };
     let way = if dir.join("copied").exists() { NANNIES[1] } else { NANNIES[0] };
     let _ = ProcessExec::default().exec_by(way, &call, &dir.join("plugin"), b"", &[c"PATH=/usr/bin:/bin".into()]);
@@ -210,7 +210,7 @@ fn a_nanny_that_is_left_behind_lets_go_of_the_lock() {
                 "trap '' TERM; read -r x x x parent x </proc/self/stat; echo $parent >$D/nanny; echo $$ >$D/pid; \
                  while :; do sleep 1; done",
             );
-            let lock = HeldLock { file: Arc::new(lock_file(script.dir.path()).into()), offset: 5 };
+            let lock = HeldLock { file: Arc::new(lock_file(script.dir.path()).into()) };
             let call = Call { lock: Some(lock), ..Call::default() };
             let holds = |nanny: &str| {
                 let fds = fs::read_dir(format!("/proc/{nanny}/fd")).unwrap();

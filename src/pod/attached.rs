@@ -1,0 +1,255 @@
+//! What is recorded of a pod's attachments, finished or not, and the removal of one.
+//!
+//! A set-up leaves cache entries where it ends well, and an intent where it neither did nor could be undone. Whoever works
+//! on a pod holds its lock ([`lock`](CniNetworkPlugin::lock)), so an intent that he finds is nobody's any more.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::call::Call;
+use crate::conf::{NetworkConfigList, load_network_conf};
+use crate::error::{Error, ErrorClass, Result};
+use crate::names::{ContainerId, IfName};
+use crate::netns;
+use crate::network::{DelPolicy, RuntimeConf, Unfinished};
+use crate::pod::cni::{CniNetworkPlugin, self_contained};
+use crate::pod::list::recorded_rt;
+use crate::pod::{NetworkName, NetworkRequest, loopback};
+use crate::result::CniResult;
+use crate::store::{Cache, CacheEntry, Intended, Intent, Intents, Key, Locked, Recorded};
+
+/// One attachment that is recorded.
+#[derive(Clone, Debug)]
+pub(super) struct Attached {
+    /// As it was made, or as it was to be.
+    pub(super) entry: CacheEntry,
+    /// How far its set-up was, where that did not end.
+    pub(super) unfinished: Option<Unfinished>,
+}
+
+/// One attachment to remove.
+pub(super) struct Removal {
+    pub(super) list: NetworkConfigList,
+    pub(super) rt: RuntimeConf,
+    pub(super) unfinished: Option<Unfinished>,
+}
+
+/// What to remove, in the order of ADD, and what is in the way.
+#[derive(Default)]
+pub(super) struct Removals {
+    pub(super) list: Vec<Removal>,
+    /// What cannot be removed, but is to be forgotten.
+    pub(super) to_forget: Vec<Key>,
+    pub(super) errors: Vec<Error>,
+}
+
+/// What was removed or at least forgotten, and what failed.
+pub(super) struct Removed {
+    pub(super) names: Vec<NetworkName>,
+    pub(super) done: BTreeSet<Key>,
+    pub(super) errors: Vec<Error>,
+}
+
+impl Removals {
+    pub(super) fn add(&mut self, removal: Result<Option<Removal>>) {
+        match removal {
+            Ok(removal) => self.list.extend(removal),
+            Err(error) => self.errors.push(error),
+        }
+    }
+}
+
+impl Removal {
+    pub(super) fn name(&self) -> NetworkName {
+        NetworkName { network: self.list.name.clone(), if_name: self.rt.if_name.clone() }
+    }
+
+    /// `None` for names that nothing can be recorded under.
+    pub(super) fn key(&self) -> Option<Key> {
+        Key::parse(&self.list.name, &self.rt.container_id, &self.rt.if_name).ok()
+    }
+}
+
+impl CniNetworkPlugin {
+    pub(super) fn cache(&self) -> Cache {
+        self.cni.cache(&RuntimeConf::default())
+    }
+
+    pub(super) fn intents(&self) -> Intents {
+        self.cache().intents()
+    }
+
+    /// The right to work on a pod, and the call that carries it to the plugins' nannies.
+    pub(super) fn lock(&self, call: &Call, pod: &ContainerId, operation: &str) -> Result<(Call, Locked)> {
+        let locked = self.cache().locks().pod(call, pod, operation)?;
+        Ok((Call { lock: Some(locked.held()), ..call.clone() }, locked))
+    }
+
+    /// Like [`lock`](Self::lock), for who only removes: a disk that takes nothing more does not stop him. Where it has no
+    /// lock file, nobody can have set anything up since.
+    pub(super) fn lock_to_remove(
+        &self,
+        call: &Call,
+        pod: &ContainerId,
+        operation: &str,
+    ) -> Result<(Call, Option<Locked>)> {
+        match self.lock(call, pod, operation) {
+            Ok((call, locked)) => Ok((call, Some(locked))),
+            Err(error) if matches!(error.os_error(), Some(libc::ENOSPC | libc::EDQUOT | libc::EROFS)) => {
+                tracing::warn!(target: "cnirt::pod", %pod, %error, "removing without a lock");
+                Ok((call.clone(), None))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Everything that is recorded of a pod but its loopback, in the order of ADD: finished attachments by their
+    /// interfaces (`eth2` before `eth10`), then those of the intent.
+    pub(super) fn attached(&self, pod: &ContainerId, recorded: &Recorded) -> Result<Vec<Attached>> {
+        let intended = if let Recorded::Intent(intent) = recorded { &intent.attachments[..] } else { &[] };
+        let mut entries = self.known_attachments(pod)?;
+        let unfinished = intended.iter().map(|Intended { entry, started }| {
+            // Of several networks the first may be made to their ends.
+            let made = entries.iter().position(|made| made.key == entry.key).map(|index| entries.remove(index));
+            let result = made.and_then(|made| made.result).or_else(|| entry.result.clone());
+            let last_result = result.and_then(|result| CniResult::from_bytes(result.to_string().as_bytes()).ok());
+            Attached { entry: entry.clone(), unfinished: Some(Unfinished { started: *started, last_result }) }
+        });
+        let unfinished: Vec<_> = unfinished.collect();
+        let finished = entries.into_iter().map(|entry| Attached { entry, unfinished: None });
+        Ok(finished.chain(unfinished).collect())
+    }
+
+    /// How to remove a recorded attachment: with the configuration that it was made with.
+    pub(super) fn removal(&self, attached: &Attached, given: Option<&str>) -> Result<Removal> {
+        let Attached { entry, unfinished } = attached;
+        let list = match NetworkConfigList::from_any(&entry.config) {
+            Ok(list) => list,
+            Err(error) => {
+                tracing::warn!(target: "cnirt::pod", network = %entry.key.network, %error, "the recorded configuration cannot be read");
+                self_contained(load_network_conf(&self.options.conf_dir, entry.key.network.as_str())?)
+            }
+        };
+        let mut rt = recorded_rt(entry);
+        rt.netns = usable_netns([given.unwrap_or_default(), &entry.netns]);
+        Ok(Removal { list, rt, unfinished: unfinished.clone() })
+    }
+
+    /// Removes one attachment (the kubelet's `deleteFromNetwork`) and its record. Answers what failed; forced, the record
+    /// goes all the same.
+    pub(super) fn remove(&self, call: &Call, removal: &Removal, force: bool) -> Vec<Error> {
+        let Removal { list, rt, unfinished } = removal;
+        let errors = match unfinished {
+            None => self.cni.del(call, list, rt, DelPolicy { gone_is_done: true, force }),
+            Some(unfinished) => {
+                let mut errors = self.cni.undo(call, list, rt, unfinished);
+                if force && !errors.is_empty() {
+                    let forgotten = removal.key().map_or(Ok(()), |key| self.cache().remove(&key));
+                    errors.extend(forgotten.err());
+                }
+                errors
+            }
+        };
+        for error in &errors {
+            tracing::error!(target: "cnirt::pod", pod = rt.container_id, network = list.name, %error, "error deleting pod from network");
+        }
+        errors
+    }
+
+    /// Writes back what is left of an intent, or removes it: `done` are the attachments that are not left.
+    fn settle(&self, pod: &ContainerId, recorded: &Recorded, done: &BTreeSet<Key>) -> Result<()> {
+        match recorded {
+            Recorded::Nothing => Ok(()),
+            Recorded::Torn(_) => self.intents().remove(pod),
+            Recorded::Intent(intent) => {
+                let left = intent.attachments.iter().filter(|one| !done.contains(&one.entry.key)).cloned();
+                let left = Intent { attachments: left.collect(), ..intent.clone() };
+                match left.attachments.len() {
+                    0 => self.intents().remove(pod),
+                    length if length < intent.attachments.len() => self.intents().keep(&left),
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Undoes what an earlier set-up of the pod neither finished nor undid. Answers true where that cannot be read: then
+    /// all that is about to be set up is to be undone first.
+    pub(super) fn recover(&self, call: &Call, pod: &ContainerId, given: Option<&str>) -> Result<bool> {
+        let recorded = self.intents().read(pod)?;
+        let intent = match &recorded {
+            Recorded::Nothing => return Ok(false),
+            Recorded::Torn(error) => {
+                tracing::warn!(target: "cnirt::pod", %pod, %error, "an earlier set-up did not end, and nobody knows what it was");
+                return Ok(true);
+            }
+            Recorded::Intent(intent) => intent,
+        };
+        tracing::warn!(target: "cnirt::pod", %pod, "undoing an earlier set-up that did not end");
+        let attached = self.attached(pod, &recorded)?;
+        let unfinished = attached.iter().filter(|attached| attached.unfinished.is_some());
+        let removals = unfinished.map(|attached| self.removal(attached, given)).collect::<Result<_>>()?;
+        let removed = self.remove_all(call, pod, &recorded, Removals { list: removals, ..Removals::default() }, false);
+        if let Some(error) = Error::joined(removed.errors) {
+            return Err(error.context(format!("an earlier set-up of pod {pod} cannot be undone")));
+        }
+        if intent.loopback && self.known_attachments(pod)?.is_empty() {
+            let first = intent.attachments.first().map(|attachment| &attachment.entry);
+            self.del_loopback(call, &loopback::rt(pod, given, first), true);
+        }
+        Ok(false)
+    }
+
+    /// Removes these attachments in reverse, and settles the pod's intent.
+    pub(super) fn remove_all(
+        &self,
+        call: &Call,
+        pod: &ContainerId,
+        recorded: &Recorded,
+        Removals { list, to_forget, mut errors }: Removals,
+        force: bool,
+    ) -> Removed {
+        let (mut names, mut done) = (Vec::new(), BTreeSet::new());
+        for key in to_forget {
+            errors.extend(self.cache().remove(&key).err());
+            done.insert(key);
+        }
+        for removal in list.iter().rev() {
+            // Who forces wants an end, not a call that he has given up.
+            if let Err(error) = call.check()
+                && error.class() == ErrorClass::Cancelled
+            {
+                errors.push(error);
+                break;
+            }
+            let failed = self.remove(call, removal, force);
+            if failed.is_empty() || force {
+                names.push(removal.name());
+                done.extend(removal.key());
+            }
+            errors.extend(failed);
+        }
+        // What a torn intent was about is only done with when all is.
+        if errors.is_empty() || force || !matches!(recorded, Recorded::Torn(_)) {
+            errors.extend(self.settle(pod, recorded, &done).err());
+        }
+        Removed { names, done, errors }
+    }
+}
+
+/// Takes the attachments that a requested network means: those of its name, on its interface where it says one.
+pub(super) fn take_meant(attached: &mut Vec<Attached>, network: &NetworkRequest, name: Option<&str>) -> Vec<Attached> {
+    let meant = |attached: &mut Attached| is_meant(&attached.entry.key, network.if_name.as_ref(), name);
+    attached.extract_if(.., meant).collect()
+}
+
+/// Whether an attachment is of this network, and on this interface where one is given.
+pub(super) fn is_meant(key: &Key, if_name: Option<&IfName>, name: Option<&str>) -> bool {
+    Some(key.network.as_str()) == name && if_name.is_none_or(|if_name| *if_name == key.if_name)
+}
+
+/// The first of these paths that is a namespace, or empty: plugins then remove what they can without it.
+pub(super) fn usable_netns<'a>(paths: impl IntoIterator<Item = &'a str>) -> String {
+    let mut usable = paths.into_iter().filter(|path| netns::is_netns(Path::new(path)));
+    usable.next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,266 @@
+//! GC of a node: attachments of pods that are gone are deleted, then the plugins are told what is left.
+//!
+//! Only what this owner made is deleted; what others made, or nobody says who, is passed on as valid.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::call::Call;
+use crate::conf::NetworkConfigList;
+use crate::error::{Error, Result};
+use crate::json::Object;
+use crate::names::{ContainerId, IfName};
+use crate::network::{Cni, CniConfig, GcArgs, GcAttachment};
+use crate::pod::attached::{Attached, Removals};
+use crate::pod::cni::{CniNetworkPlugin, read_file};
+use crate::pod::{Collected, CollectedNetwork, NetworkName, loopback};
+use crate::store::{CacheEntry, Key, Locked, Recorded};
+
+const OPERATION: &str = "plugin_gc";
+
+/// What GC keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GcRequest {
+    /// `validPods`: the pods that are there, with those of their attachments that are in use; `None`: all of them.
+    pub valid_pods: BTreeMap<ContainerId, Option<Vec<NetworkName>>>,
+    /// `timeoutMs`: the limit of this call; else the option's.
+    pub timeout: Option<Duration>,
+    /// `callId`: the caller's name for this call.
+    pub call_id: Option<String>,
+}
+
+impl GcRequest {
+    /// Reads a request's JSON; every refusal names the key.
+    pub fn from_json(text: &str) -> Result<Self> {
+        Object::parse("GC request", text)?.read(|object| {
+            let pods = object.optional_objects("validPods", read_pod)?.ok_or_else(|| {
+                object.missing("validPods").with_hint("an empty list says that no pod is there, and everything goes")
+            })?;
+            let mut valid_pods = BTreeMap::new();
+            for (id, networks) in pods {
+                if valid_pods.insert(id.clone(), networks).is_some() {
+                    return Err(object.refused("validPods", format_args!("pod {id} is given twice")));
+                }
+            }
+            let (timeout, call_id) = (object.milliseconds("timeoutMs")?, object.optional("callId")?);
+            Ok(Self { valid_pods, timeout, call_id })
+        })
+    }
+
+    fn keeps(&self, key: &Key) -> bool {
+        match self.valid_pods.get(&key.container_id) {
+            None => false,
+            Some(None) => true,
+            Some(Some(networks)) => {
+                networks.iter().any(|name| name.network == key.network.as_str() && name.if_name == key.if_name.as_str())
+            }
+        }
+    }
+}
+
+fn read_pod(pod: &mut Object) -> Result<(ContainerId, Option<Vec<NetworkName>>)> {
+    let id = ContainerId::parse(pod.required::<String>("id")?).map_err(|error| pod.refused("id", error))?;
+    let networks = pod.optional_objects("networks", |network| {
+        let if_name: String = network.required("ifName")?;
+        let if_name = IfName::parse(if_name).map_err(|error| network.refused("ifName", error))?;
+        Ok(NetworkName { network: network.required("network")?, if_name: if_name.to_string() })
+    })?;
+    Ok((id, networks))
+}
+
+/// What was there when GC began.
+struct Seen {
+    /// The finished attachments. One that is made later is nobody's to collect.
+    finished: BTreeSet<Key>,
+    pods: BTreeSet<ContainerId>,
+    /// The networks by name: as configured, else as recorded.
+    networks: BTreeMap<String, NetworkConfigList>,
+}
+
+/// What a GC has done so far.
+#[derive(Default)]
+struct Done {
+    deleted: Vec<CollectedNetwork>,
+    errors: Vec<Error>,
+}
+
+impl CniNetworkPlugin {
+    /// Deletes what no valid pod has, and runs the plugins' own GC. Nothing stops at an error.
+    pub(super) fn collect(&self, call: &Call, request: &GcRequest) -> Result<Collected> {
+        let seen = self.look_around()?;
+        let mut done = Done::default();
+        let mut busy = Vec::new();
+        for pod in &seen.pods {
+            call.check()?;
+            match self.cache().locks().try_pod(call, pod, OPERATION) {
+                Ok(Some(locked)) => self.collect_pod(call, request, &seen, pod, &locked, &mut done),
+                // Those that somebody works on come last: he may hang.
+                Ok(None) => busy.push(pod),
+                Err(error) => done.errors.push(error),
+            }
+        }
+        for pod in busy {
+            match self.cache().locks().pod(call, pod, OPERATION) {
+                Ok(locked) => self.collect_pod(call, request, &seen, pod, &locked, &mut done),
+                Err(error) => done.errors.push(error),
+            }
+        }
+        if let Err(error) = self.run_plugins_gc(call, request, &seen, &mut done.errors) {
+            done.errors.push(error);
+        }
+        done.errors.extend(self.cache().locks().sweep().err());
+        match Error::joined(done.errors) {
+            Some(error) => Err(error),
+            None => Ok(Collected { deleted: done.deleted }),
+        }
+    }
+
+    fn look_around(&self) -> Result<Seen> {
+        let (mut finished, mut pods, mut networks) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        let mut record = |entry: &CacheEntry| {
+            if let Ok(list) = NetworkConfigList::from_any(&entry.config) {
+                networks.insert(list.name.clone(), list);
+            }
+        };
+        // First the intents: a set-up that ends meanwhile is found twice, and not collected as unfinished under the lock.
+        for (pod, recorded) in self.intents().all()? {
+            match recorded {
+                Recorded::Intent(intent) => intent.attachments.iter().for_each(|attachment| record(&attachment.entry)),
+                Recorded::Torn(error) => {
+                    tracing::warn!(target: "cnirt::pod", %pod, %error, "GC does not know whose this is");
+                }
+                Recorded::Nothing => {}
+            }
+            pods.insert(pod);
+        }
+        for entry in self.cni.get_cached_attachments(None)? {
+            if entry.key.network.as_str() != loopback::NETWORK {
+                record(&entry);
+            }
+            pods.insert(entry.key.container_id.clone());
+            finished.insert(entry.key);
+        }
+        for file in self.network_files().unwrap_or_default() {
+            match read_file(&file) {
+                Ok(list) => drop(networks.insert(list.name.clone(), list)),
+                Err(error) => {
+                    tracing::warn!(target: "cnirt::pod", file = %file.display(), %error, "GC passes over a network configuration");
+                }
+            }
+        }
+        Ok(Seen { finished, pods, networks })
+    }
+
+    fn collect_pod(
+        &self,
+        call: &Call,
+        request: &GcRequest,
+        seen: &Seen,
+        pod: &ContainerId,
+        locked: &Locked,
+        done: &mut Done,
+    ) {
+        let call = Call { lock: Some(locked.held()), ..call.clone() };
+        let collect = || -> Result<_> {
+            let recorded = self.intents().read(pod)?;
+            let attached = self.attached(pod, &recorded)?;
+            let owner = Some(self.options.owner.as_str());
+            let is_stale = |attached: &&Attached| {
+                let Attached { entry, unfinished } = attached;
+                let is_known = unfinished.is_some() || seen.finished.contains(&entry.key) && may_collect(entry);
+                is_known && entry.owner.as_deref() == owner && !request.keeps(&entry.key)
+            };
+            let mut to_do = Removals::default();
+            let stale: Vec<_> = attached.iter().filter(is_stale).collect();
+            for attached in &stale {
+                to_do.add(self.removal(attached, None).map(Some));
+            }
+            let removed = match (&recorded, stale.is_empty()) {
+                // Not ours to end.
+                (Recorded::Torn(_), _) | (_, true) => None,
+                _ => Some(self.remove_all(&call, pod, &recorded, to_do, false)),
+            };
+            let left = attached.len() - removed.as_ref().map_or(0, |removed| removed.done.len());
+            let is_gone = left == 0 && !request.valid_pods.contains_key(pod);
+            if is_gone && matches!(self.intents().read(pod)?, Recorded::Nothing) && self.owns_loopback(pod, owner)? {
+                let first = attached.first().map(|attached| &attached.entry);
+                self.del_loopback(&call, &loopback::rt(pod, None, first), removed.is_some());
+            }
+            Ok(removed)
+        };
+        match collect() {
+            Ok(None) => {}
+            Ok(Some(removed)) => {
+                let id = pod.to_string();
+                let deleted = removed.names.into_iter().map(|name| CollectedNetwork { id: id.clone(), name });
+                done.deleted.extend(deleted);
+                done.errors.extend(
+                    removed
+                        .errors
+                        .into_iter()
+                        .map(|error| error.context(format_args!("failed to delete a stale attachment of pod {pod}"))),
+                );
+            }
+            Err(error) => done.errors.push(error),
+        }
+    }
+
+    /// Whether a pod without attachments has a loopback that this owner made, or none that is recorded.
+    fn owns_loopback(&self, pod: &ContainerId, owner: Option<&str>) -> Result<bool> {
+        let entries = self.cni.get_cached_attachments(Some(pod))?;
+        let mut loopbacks = entries.iter().filter(|entry| entry.key.network.as_str() == loopback::NETWORK);
+        Ok(loopbacks.all(|entry| entry.owner.as_deref() == owner))
+    }
+
+    /// GC of every network's plugins, while nobody works on a pod.
+    fn run_plugins_gc(&self, call: &Call, request: &GcRequest, seen: &Seen, errors: &mut Vec<Error>) -> Result<()> {
+        let networks: Vec<_> = seen.networks.values().filter(|list| CniConfig::has_gc(*list)).collect();
+        if networks.is_empty() {
+            return Ok(());
+        }
+        let locked = self.cache().locks().gc(call, OPERATION)?;
+        let call = Call { lock: Some(locked.held()), ..call.limited(self.options.rollback_timeout) };
+        let valid = self.valid_attachments(request)?;
+        for list in networks {
+            let valid = valid.iter().filter(|key| key.network.as_str() == list.name);
+            let valid = valid.map(|key| GcAttachment {
+                container_id: key.container_id.to_string(),
+                if_name: key.if_name.to_string(),
+            });
+            let args = GcArgs { valid_attachments: Some(valid.collect()) };
+            errors.extend(self.cni.gc_plugins(&call, list, Some(&args)));
+        }
+        Ok(())
+    }
+
+    /// Everything that is recorded now, and what the request names, recorded or not.
+    fn valid_attachments(&self, request: &GcRequest) -> Result<BTreeSet<Key>> {
+        let mut valid = BTreeSet::new();
+        for (_, recorded) in self.intents().all()? {
+            if let Recorded::Intent(intent) = recorded {
+                valid.extend(intent.attachments.into_iter().map(|attachment| attachment.entry.key));
+            }
+        }
+        valid.extend(self.cni.get_cached_attachments(None)?.into_iter().map(|entry| entry.key));
+        let default = self.loaded_default();
+        for (id, networks) in &request.valid_pods {
+            match (networks, &default) {
+                (Some(networks), _) => {
+                    let keys = networks.iter().map(|name| Key::parse(&name.network, id.as_str(), &name.if_name));
+                    valid.extend(keys.filter_map(Result::ok));
+                }
+                // Its record may be lost.
+                (None, Some(default)) => {
+                    valid.extend(Key::parse(&default.list.name, id.as_str(), self.options.if_name.as_str()).ok());
+                }
+                (None, None) => {}
+            }
+        }
+        Ok(valid)
+    }
+}
+
+/// Whether its network may be collected; what was never finished is undone in any case.
+fn may_collect(entry: &CacheEntry) -> bool {
+    !NetworkConfigList::from_any(&entry.config).is_ok_and(|list| list.disable_gc)
+}

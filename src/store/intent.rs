@@ -1,0 +1,296 @@
+//! What a set-up is about to make, on disk before the first plugin runs: `<cacheDir>/cnirt/intents/<containerID>`.
+//!
+//! Removed when every attachment is in the cache, or undone. One that is found under the pod's lock was left by a host
+//! that died, or by an undoing that failed, and holds all that a DEL needs. Beside it, `cnirt/progress/<containerID>` is
+//! appended to before each plugin: how many were started, and what the last one answered. That survives a killed
+//! process, and not a power cut: it counts only while the machine has not been started anew.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use serde_json::{Map, Value, json};
+
+use crate::error::{Error, ErrorClass, Result};
+use crate::fds;
+use crate::json;
+use crate::names::ContainerId;
+use crate::store::atomic::{self, Durability};
+use crate::store::dir::{Dir, failed};
+use crate::store::format::{self, Stored};
+use crate::store::holder::Holder;
+use crate::store::{CacheEntry, Key};
+
+const KIND: &str = "cnirtIntentV1";
+/// An entry's limit for each of several networks; real intents have a few KiB.
+const MAX: u64 = 64 * 1024 * 1024;
+
+/// One attachment that is being made, or was not made to its end.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Intended {
+    /// As it would be cached; `result` is that of the last plugin that succeeded.
+    pub(crate) entry: CacheEntry,
+    /// How many plugins were started; `None` where nobody knows.
+    pub(crate) started: Option<usize>,
+}
+
+/// The attachments that a pod's set-up is about to make, in order.
+#[derive(Clone, Debug)]
+pub(crate) struct Intent {
+    pub(crate) container_id: ContainerId,
+    /// The pod's loopback is to be undone with it.
+    pub(crate) loopback: bool,
+    pub(crate) owner: Option<String>,
+    pub(crate) attachments: Vec<Intended>,
+}
+
+/// What is on disk for a pod.
+#[derive(Debug)]
+pub(crate) enum Recorded {
+    Nothing,
+    Intent(Intent),
+    /// Something that cannot be read, and why.
+    Torn(Error),
+}
+
+/// The intents of one cache directory. Takes no lock.
+#[derive(Debug)]
+pub(crate) struct Intents {
+    dir: PathBuf,
+    durability: Durability,
+}
+
+/// Where a set-up notes how far it is.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    path: PathBuf,
+    serial: String,
+    file: Option<File>,
+}
+
+impl Intents {
+    /// The intents in `<cacheDir>/cnirt`, this directory.
+    pub(super) fn new(dir: PathBuf, durability: Durability) -> Self {
+        Self { dir, durability }
+    }
+
+    fn intents(&self) -> PathBuf {
+        self.dir.join("intents")
+    }
+
+    fn progress(&self) -> PathBuf {
+        self.dir.join("progress")
+    }
+
+    /// Writes the intent of a set-up that begins, in place of one that is there.
+    pub(crate) fn begin(&self, intent: &Intent) -> Result<Progress> {
+        let serial = atomic::unique_name().to_string_lossy().into_owned();
+        self.write(intent, Some(&serial))?;
+        Ok(Progress { path: self.progress().join(intent.container_id.as_str()), serial, file: None })
+    }
+
+    /// Writes what is left of an intent.
+    pub(crate) fn keep(&self, intent: &Intent) -> Result<()> {
+        self.write(intent, None)
+    }
+
+    fn write(&self, intent: &Intent, serial: Option<&str>) -> Result<()> {
+        let name = OsStr::new(intent.container_id.as_str());
+        let path = self.intents().join(name);
+        let refused = |why: String| Error::new(ErrorClass::Cache, format!("write intent {}: {why}", path.display()));
+        let bytes = encode(intent, serial).map_err(refused)?;
+        if bytes.len() as u64 > MAX {
+            return Err(refused(format!("larger than {MAX} bytes")));
+        }
+        let intents = Dir::make(&self.intents(), self.durability)?;
+        let temporary = Dir::make(&self.dir, self.durability)?;
+        atomic::replace(&temporary, &intents, name, &bytes, self.durability)
+    }
+
+    /// Reads the pod's intent. Only what says nothing about the file, as a lack of descriptors, is an error.
+    pub(crate) fn read(&self, pod: &ContainerId) -> Result<Recorded> {
+        match Dir::open(&self.intents())? {
+            Some(intents) => self.read_in(&intents, pod),
+            None => Ok(Recorded::Nothing),
+        }
+    }
+
+    fn read_in(&self, intents: &Dir, pod: &ContainerId) -> Result<Recorded> {
+        let name = OsStr::new(pod.as_str());
+        let read = || {
+            let Some(bytes) = intents.read(name, MAX)? else { return Ok(None) };
+            decode(&bytes, pod).map(Some).map_err(|why| {
+                let path = intents.path_of(name);
+                Error::new(ErrorClass::Cache, format!("read intent {}: {why}", path.display()))
+            })
+        };
+        match read() {
+            Ok(None) => Ok(Recorded::Nothing),
+            Ok(Some((mut intent, serial, holder))) => {
+                if let Some(serial) = serial.filter(|_| holder.is_of_this_boot()) {
+                    self.add_progress(&mut intent, &serial)?;
+                }
+                Ok(Recorded::Intent(intent))
+            }
+            Err(error) if error.class() == ErrorClass::Io => Err(error),
+            Err(error) => Ok(Recorded::Torn(error)),
+        }
+    }
+
+    /// Every pod's intent.
+    pub(crate) fn all(&self) -> Result<Vec<(ContainerId, Recorded)>> {
+        let Some(intents) = Dir::open(&self.intents())? else { return Ok(Vec::new()) };
+        let names = intents.names()?.into_iter();
+        let pods = names.filter_map(|name| ContainerId::parse(name.into_string().ok()?).ok());
+        let read = pods.map(|pod| self.read_in(&intents, &pod).map(|recorded| (pod, recorded)));
+        // One may have gone since.
+        read.filter(|read| !matches!(read, Ok((_, Recorded::Nothing)))).collect()
+    }
+
+    /// Removes the pod's intent, readable or not. A power cut may bring it back: then it is undone once more.
+    pub(crate) fn remove(&self, pod: &ContainerId) -> Result<()> {
+        let name = OsStr::new(pod.as_str());
+        if let Some(intents) = Dir::open(&self.intents())? {
+            intents.unlink(name)?;
+        }
+        match Dir::open(&self.progress())? {
+            Some(progress) => progress.unlink(name).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds what the set-up noted after it had written its intent.
+    fn add_progress(&self, intent: &mut Intent, serial: &str) -> Result<()> {
+        let name = OsStr::new(intent.container_id.as_str());
+        let bytes = match Dir::open(&self.progress()).and_then(|dir| dir.map_or(Ok(None), |dir| dir.read(name, MAX))) {
+            Ok(bytes) => bytes.unwrap_or_default(),
+            Err(error) if error.class() == ErrorClass::Io => return Err(error),
+            // As after a power cut: nobody knows.
+            Err(error) => {
+                tracing::warn!(target: "cnirt::store", pod = %intent.container_id, %error, "a set-up's progress cannot be read");
+                return Ok(());
+            }
+        };
+        // Nothing starts before it is noted.
+        for attachment in &mut intent.attachments {
+            attachment.started = Some(0);
+        }
+        for line in bytes.split(|byte| *byte == b'\n') {
+            let Some(Noted { attachment, started, result }) = Noted::parse(line, serial) else { continue };
+            if let Some(attachment) = intent.attachments.get_mut(attachment) {
+                attachment.started = Some(started);
+                attachment.entry.result = result;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A line of progress.
+struct Noted {
+    attachment: usize,
+    started: usize,
+    result: Option<Value>,
+}
+
+impl Noted {
+    /// `None` for what another set-up noted, and for a line that its writer did not live to end.
+    fn parse(line: &[u8], serial: &str) -> Option<Self> {
+        let Value::Object(mut object) = json::parse(line).ok()? else { return None };
+        if object.get("intent")?.as_str()? != serial {
+            return None;
+        }
+        let number = |key: &str| usize::try_from(object.get(key)?.as_u64()?).ok();
+        let (attachment, started) = (number("attachment")?, number("started")?);
+        Some(Self { attachment, started, result: object.remove("result").filter(Value::is_object) })
+    }
+}
+
+impl Progress {
+    /// Notes that one more plugin of an attachment, the `started`th, is about to start, after this result.
+    pub(crate) fn note(&mut self, attachment: usize, started: usize, result: Option<&Value>) -> Result<()> {
+        let mut line = json!({"intent": self.serial, "attachment": attachment, "started": started, "result": result});
+        if result.is_none() {
+            line.as_object_mut().map(|line| line.remove("result"));
+        }
+        let line = format!("{line}\n");
+        let failed = |call: &str, errno| failed(call, &self.path, errno);
+        if !fds::may_hold(line.len()) {
+            return Err(failed("write", Errno::FBIG));
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(create(&self.path)?),
+        };
+        file.write_all(line.as_bytes())
+            .map_err(|error| failed("write", Errno::from_io_error(&error).unwrap_or(Errno::IO)))
+    }
+}
+
+fn create(path: &std::path::Path) -> Result<File> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(failed("create", path, Errno::INVAL));
+    };
+    let dir = Dir::make(parent, Durability::Atomic)?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    fds::above_two(|| rustix::fs::openat(&dir, name, flags, Mode::RUSR | Mode::WUSR))
+        .map(File::from)
+        .map_err(|errno| failed("create", path, errno))
+}
+
+fn encode(intent: &Intent, serial: Option<&str>) -> Result<Vec<u8>, String> {
+    let encode = |attachment: &Intended| {
+        let mut object = format::to_object(&attachment.entry)?;
+        if let Some(started) = attachment.started {
+            object.insert("started".to_owned(), started.into());
+        }
+        Ok(Value::Object(object))
+    };
+    let attachments = intent.attachments.iter().map(encode).collect::<Result<Vec<_>, String>>()?;
+    let object = json!({
+        "kind": KIND,
+        "serial": serial,
+        "containerId": intent.container_id.as_str(),
+        "owner": intent.owner,
+        "loopback": intent.loopback,
+        "holder": Holder::current("setup_pod", intent.container_id.as_str()).to_value(),
+        "attachments": attachments,
+    });
+    serde_json::to_vec(&object).map_err(|error| error.to_string())
+}
+
+fn decode(bytes: &[u8], pod: &ContainerId) -> Result<(Intent, Option<String>, Holder), String> {
+    let value = json::parse(bytes).map_err(|error| error.to_string())?;
+    let Value::Object(mut object) = value else { return Err("not a JSON object".to_owned()) };
+    let text = |object: &Map<String, Value>, key: &str| object.get(key).and_then(Value::as_str).map(str::to_owned);
+    if text(&object, "kind").as_deref() != Some(KIND) || text(&object, "containerId").as_deref() != Some(pod.as_str()) {
+        return Err("not this pod's intent".to_owned());
+    }
+    let Some(Value::Array(attachments)) = object.remove("attachments") else {
+        return Err("key \"attachments\": not a list".to_owned());
+    };
+    let decode = |(index, attachment)| match attachment {
+        Value::Object(attachment) => {
+            decode_attachment(attachment).map_err(|why| format!("attachments[{index}]: {why}"))
+        }
+        _ => Err(format!("attachments[{index}]: not a JSON object")),
+    };
+    let attachments = attachments.into_iter().enumerate().map(decode).collect::<Result<Vec<_>, String>>()?;
+    let holder = object.get("holder").and_then(Value::as_object).map(Holder::from_object).unwrap_or_default();
+    let (owner, serial) = (text(&object, "owner"), text(&object, "serial"));
+    let loopback = object.get("loopback").and_then(Value::as_bool).unwrap_or_default();
+    Ok((Intent { container_id: pod.clone(), loopback, owner, attachments }, serial, holder))
+}
+
+fn decode_attachment(mut object: Map<String, Value>) -> Result<Intended, String> {
+    let started = object.remove("started").and_then(|started| usize::try_from(started.as_u64()?).ok());
+    let stored = Stored::from_object(object)?;
+    let key: Key = stored.key().ok_or("without valid names")?;
+    Ok(Intended { entry: stored.into_entry(key), started })
+}
+
+#[cfg(test)]
+mod tests;
