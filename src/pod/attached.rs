@@ -14,7 +14,7 @@ use crate::netns;
 use crate::network::{DelPolicy, RuntimeConf, Unfinished};
 use crate::pod::cni::{CniNetworkPlugin, self_contained};
 use crate::pod::list::recorded_rt;
-use crate::pod::{NetworkName, NetworkRequest, loopback};
+use crate::pod::{NetworkChoice, NetworkName, NetworkRequest, PodRequest, loopback};
 use crate::result::CniResult;
 use crate::store::{Cache, CacheEntry, Intended, Intent, Intents, Key, Locked, Recorded};
 
@@ -32,6 +32,8 @@ pub(super) struct Removal {
     pub(super) list: NetworkConfigList,
     pub(super) rt: RuntimeConf,
     pub(super) unfinished: Option<Unfinished>,
+    /// The network's configuration as the request has it.
+    pub(super) now: Option<NetworkConfigList>,
 }
 
 /// What to remove, in the order of ADD, and what is in the way.
@@ -121,7 +123,12 @@ impl CniNetworkPlugin {
     }
 
     /// How to remove a recorded attachment: with the configuration that it was made with.
-    pub(super) fn removal(&self, attached: &Attached, given: Option<&str>) -> Result<Removal> {
+    pub(super) fn removal(
+        &self,
+        attached: &Attached,
+        given: Option<&str>,
+        request: Option<&PodRequest>,
+    ) -> Result<Removal> {
         let Attached { entry, unfinished } = attached;
         let list = match NetworkConfigList::from_any(&entry.config) {
             Ok(list) => list,
@@ -132,17 +139,26 @@ impl CniNetworkPlugin {
         };
         let mut rt = recorded_rt(entry);
         rt.netns = usable_netns([given.unwrap_or_default(), &entry.netns]);
-        Ok(Removal { list, rt, unfinished: unfinished.clone() })
+        let networks = request.and_then(|request| request.networks.as_ref()).into_iter().flatten();
+        let inline = networks.filter_map(|network| match &network.choice {
+            NetworkChoice::Config(list) => Some(list.as_ref()),
+            _ => None,
+        });
+        let now = inline.into_iter().find(|inline| inline.name == list.name).cloned();
+        Ok(Removal { list, rt, unfinished: unfinished.clone(), now })
     }
 
     /// Removes one attachment (the kubelet's `deleteFromNetwork`) and its record. Answers what failed; forced, the record
     /// goes all the same.
     pub(super) fn remove(&self, call: &Call, removal: &Removal, force: bool) -> Vec<Error> {
-        let Removal { list, rt, unfinished } = removal;
+        let Removal { list, rt, unfinished, .. } = removal;
         let errors = match unfinished {
             None => self.cni.del(call, list, rt, DelPolicy { gone_is_done: true, force }),
             Some(unfinished) => {
                 let mut errors = self.cni.undo(call, list, rt, unfinished);
+                if !errors.is_empty() && self.undo_as_it_is_now(call, removal, unfinished) {
+                    errors.clear();
+                }
                 if force && !errors.is_empty() {
                     let forgotten = removal.key().map_or(Ok(()), |key| self.cache().remove(&key));
                     errors.extend(forgotten.err());
@@ -154,6 +170,20 @@ impl CniNetworkPlugin {
             tracing::error!(target: "cnirt::pod", pod = rt.container_id, network = list.name, %error, "error deleting pod from network");
         }
         errors
+    }
+
+    /// Undoes an unfinished attachment with its network's configuration as it is now, where that has the same plugins: the
+    /// recorded one may be wrong, so that no plugin takes it, and has been corrected since. Whether all is undone.
+    fn undo_as_it_is_now(&self, call: &Call, Removal { list, rt, now, .. }: &Removal, unfinished: &Unfinished) -> bool {
+        let now = now.clone().or_else(|| self.configured(&list.name).ok().flatten());
+        let types =
+            |list: &NetworkConfigList| list.plugins.iter().map(|plugin| plugin.plugin_type.clone()).collect::<Vec<_>>();
+        let Some(now) = now.filter(|now| now.bytes != list.bytes && types(now) == types(list)) else { return false };
+        let errors = self.cni.undo(call, &now, rt, unfinished);
+        for error in &errors {
+            tracing::error!(target: "cnirt::pod", pod = rt.container_id, network = list.name, %error, "nor with the configuration as it is now");
+        }
+        errors.is_empty()
     }
 
     /// Writes back what is left of an intent, or removes it: `done` are the attachments that are not left.
@@ -175,7 +205,8 @@ impl CniNetworkPlugin {
 
     /// Undoes what an earlier set-up of the pod neither finished nor undid. Answers true where that cannot be read: then
     /// all that is about to be set up is to be undone first.
-    pub(super) fn recover(&self, call: &Call, pod: &ContainerId, given: Option<&str>) -> Result<bool> {
+    pub(super) fn recover(&self, call: &Call, request: &PodRequest, given: &str) -> Result<bool> {
+        let (pod, given) = (&request.id, Some(given));
         let recorded = self.intents().read(pod)?;
         let intent = match &recorded {
             Recorded::Nothing => return Ok(false),
@@ -188,7 +219,8 @@ impl CniNetworkPlugin {
         tracing::warn!(target: "cnirt::pod", %pod, "undoing an earlier set-up that did not end");
         let attached = self.attached(pod, &recorded)?;
         let unfinished = attached.iter().filter(|attached| attached.unfinished.is_some());
-        let removals = unfinished.map(|attached| self.removal(attached, given)).collect::<Result<_>>()?;
+        let removals =
+            unfinished.map(|attached| self.removal(attached, given, Some(request))).collect::<Result<_>>()?;
         let removed = self.remove_all(call, pod, &recorded, Removals { list: removals, ..Removals::default() }, false);
         if let Some(error) = Error::joined(removed.errors) {
             return Err(error.context(format!("an earlier set-up of pod {pod} cannot be undone")));

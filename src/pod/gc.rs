@@ -173,7 +173,7 @@ impl CniNetworkPlugin {
             let mut to_do = Removals::default();
             let stale: Vec<_> = attached.iter().filter(is_stale).collect();
             for attached in &stale {
-                to_do.add(self.removal(attached, None).map(Some));
+                to_do.add(self.removal(attached, None, None).map(Some));
             }
             let removed = match (&recorded, stale.is_empty()) {
                 // Not ours to end.

@@ -68,7 +68,7 @@ impl CniNetworkPlugin {
         let facts = PodFacts { request, netns, port_mappings: self.port_mappings(request)?, pod_cidr: self.pod_cidr() };
         let (call, _locked) = self.lock(call, &request.id, "setup_pod")?;
         let call = &call;
-        let torn = self.recover(call, &request.id, Some(&facts.netns))?;
+        let torn = self.recover(call, request, &facts.netns)?;
         let mut known = self.known_attachments(&request.id)?;
         if request.replace {
             self.make_room(call, &facts, &mut known)?;
@@ -181,7 +181,8 @@ impl CniNetworkPlugin {
             }
         }
         let attached = meant.into_iter().map(|entry| Attached { entry, unfinished: None });
-        let removals = attached.map(|attached| self.removal(&attached, Some(&facts.netns))).collect::<Result<_>>()?;
+        let removals =
+            attached.map(|attached| self.removal(&attached, Some(&facts.netns), None)).collect::<Result<_>>()?;
         let removals = Removals { list: removals, ..Removals::default() };
         let removed = self.remove_all(call, &request.id, &Recorded::Nothing, removals, false);
         match Error::joined(removed.errors) {

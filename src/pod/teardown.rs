@@ -98,7 +98,7 @@ impl CniNetworkPlugin {
     }
 
     fn add_attached(&self, to_do: &mut Removals, request: &PodRequest, attached: &Attached, given: Option<&str>) {
-        let removal = self.removal(attached, given);
+        let removal = self.removal(attached, given, Some(request));
         if removal.is_err() && request.force {
             to_do.to_forget.push(attached.entry.key.clone());
         }
@@ -145,7 +145,7 @@ impl CniNetworkPlugin {
             };
         }
         let rt = self.facts(request, given).build_runtime_conf(&list, network, &if_name, index == 0)?;
-        Ok(Some(Removal { list, rt, unfinished: None }))
+        Ok(Some(Removal { list, rt, unfinished: None, now: None }))
     }
 
     /// An attachment whose entry cannot be read: with the configuration as it is now. Without one there is nothing to do
@@ -165,11 +165,11 @@ impl CniNetworkPlugin {
             return Ok(None);
         };
         let rt = self.facts(request, given).build_runtime_conf(&list, None, &key.if_name, false)?;
-        Ok(Some(Removal { list, rt, unfinished: None }))
+        Ok(Some(Removal { list, rt, unfinished: None, now: None }))
     }
 
     /// The network of this name in the directory; `None` where there is none.
-    fn configured(&self, network: &str) -> Result<Option<NetworkConfigList>> {
+    pub(super) fn configured(&self, network: &str) -> Result<Option<NetworkConfigList>> {
         match load_network_conf(&self.options.conf_dir, network) {
             Ok(list) => Ok(Some(self_contained(list))),
             Err(error) if error.class() == ErrorClass::NotFound => Ok(None),
