@@ -5,7 +5,7 @@
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -55,6 +55,8 @@ pub struct CniNetworkPlugin {
     loaded: RwLock<Arc<Loaded>>,
     /// Numbers the readings: an older one never replaces a newer.
     readings: AtomicU64,
+    /// What killed processes left of their writing is removed when this handle first works on a pod.
+    pub(super) swept: Once,
 }
 
 /// One reading of the configuration directory.
@@ -100,6 +102,7 @@ impl CniNetworkPlugin {
             pod_cidr: Mutex::new(options.pod_cidr.clone()),
             loaded: RwLock::default(),
             readings: AtomicU64::new(0),
+            swept: Once::new(),
             options,
         };
         if let Err(error) = plugin.read_configuration(&Call::with_timeout(Some(plugin.options.timeout))) {
