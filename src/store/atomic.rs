@@ -13,7 +13,6 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorClass, Result};
-use crate::fds;
 use crate::store::dir::{Dir, failed, is_trusted};
 use crate::store::sys;
 
@@ -87,18 +86,8 @@ impl<'a> Temporary<'a> {
         self.dir.path_of(&self.name)
     }
 
-    fn write(&self, mut bytes: &[u8]) -> Result<()> {
-        let failed = |errno| failed("write", &self.path(), errno);
-        if !fds::may_hold(bytes.len()) {
-            return Err(failed(Errno::FBIG));
-        }
-        while !bytes.is_empty() {
-            match sys::write(&self.file, bytes).map_err(failed)? {
-                0 => return Err(failed(Errno::IO)),
-                written => bytes = bytes.get(written..).unwrap_or_default(),
-            }
-        }
-        Ok(())
+    fn write(&self, bytes: &[u8]) -> Result<()> {
+        sys::write_all(&self.file, bytes).map_err(|errno| failed("write", &self.path(), errno))
     }
 
     fn sync(&self) -> Result<()> {

@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 use crate::error::{Error, ErrorClass, Result};
 use crate::names::{ContainerId, IfName, NetworkName};
 use crate::store::atomic::{self, Durability, Temporary};
-use crate::store::dir::Dir;
+use crate::store::dir::{Dir, OwnDir};
 use crate::store::format::{self, Content, Stored};
 use crate::store::{Intents, Locks, sweep};
 
@@ -223,7 +223,7 @@ impl Cache {
     /// Removes the temporary files of processes that were killed while they wrote; those of living ones stay, whatever
     /// their pid namespace. Does what it can, at most a thousand files at a time; what it cannot is only logged.
     pub fn sweep(&self) {
-        let swept = self.child("cnirt").and_then(|dir| dir.map_or(Ok(0), |dir| sweep::sweep(&dir)));
+        let swept = self.own().open().and_then(|dir| dir.map_or(Ok(0), |dir| sweep::sweep(&dir)));
         match swept {
             Ok(0) => {}
             Ok(files) => {
@@ -235,27 +235,26 @@ impl Cache {
 
     /// The intents beside the entries.
     pub(crate) fn intents(&self) -> Intents {
-        Intents::new(self.dir.join("cnirt"), self.durability)
+        Intents::new(self.own())
     }
 
     /// The locks on who works with the entries.
     pub(crate) fn locks(&self) -> Locks {
-        Locks::new(self.dir.join("cnirt"), self.durability)
+        Locks::new(self.own())
+    }
+
+    fn own(&self) -> OwnDir {
+        OwnDir::new(&self.dir, self.durability)
     }
 
     fn results(&self) -> Result<Option<Dir>> {
-        self.child("results")
-    }
-
-    /// A directory of the cache; `None` where it is missing.
-    fn child(&self, name: &str) -> Result<Option<Dir>> {
-        Dir::open(&self.dir)?.map_or(Ok(None), |dir| dir.open_child(name))
+        Dir::open(&self.dir)?.map_or(Ok(None), |dir| dir.open_child("results"))
     }
 
     /// `results/` and `cnirt/`, made where they are missing.
     fn make(&self) -> Result<(Dir, Dir)> {
-        let dir = Dir::make(&self.dir, self.durability)?;
-        Ok((dir.child("results", self.durability)?, dir.child("cnirt", self.durability)?))
+        let results = Dir::make(&self.dir, self.durability)?.child("results", self.durability)?;
+        Ok((results, self.own().make()?))
     }
 }
 

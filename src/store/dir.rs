@@ -32,6 +32,42 @@ pub(super) struct Dir {
     path: PathBuf,
 }
 
+/// `<cacheDir>/cnirt`, where everything is that is ours and no entry; found anew for each use.
+#[derive(Clone, Debug)]
+pub(super) struct OwnDir {
+    cache: PathBuf,
+    pub(super) durability: Durability,
+}
+
+impl OwnDir {
+    const NAME: &str = "cnirt";
+
+    /// The one in this cache directory.
+    pub(super) fn new(cache: &Path, durability: Durability) -> Self {
+        Self { cache: cache.to_owned(), durability }
+    }
+
+    /// Its path, for messages.
+    pub(super) fn path(&self) -> PathBuf {
+        self.cache.join(Self::NAME)
+    }
+
+    /// Opens it; `None` where it is missing.
+    pub(super) fn open(&self) -> Result<Option<Dir>> {
+        Dir::open(&self.cache)?.map_or(Ok(None), |cache| cache.open_child(Self::NAME))
+    }
+
+    /// Opens a directory in it; `None` where it is missing.
+    pub(super) fn open_child(&self, name: &str) -> Result<Option<Dir>> {
+        self.open()?.map_or(Ok(None), |dir| dir.open_child(name))
+    }
+
+    /// Opens it, after making it where it is missing.
+    pub(super) fn make(&self) -> Result<Dir> {
+        Dir::make(&self.cache, self.durability)?.child(Self::NAME, self.durability)
+    }
+}
+
 /// The error of a system call on a file of the cache.
 pub(super) fn failed(call: &str, path: &Path, errno: Errno) -> Error {
     let class = match errno {

@@ -38,6 +38,8 @@ struct State {
     calls: Option<Vec<&'static str>>,
     /// After so many calls.
     fault: Option<(usize, Fault)>,
+    /// Every call of this name fails.
+    refused: Option<(&'static str, Errno)>,
 }
 
 thread_local! {
@@ -67,6 +69,14 @@ pub(crate) fn faulted<T>(skipped: usize, fault: Fault, body: impl FnOnce() -> T)
     result
 }
 
+/// Runs `body`, whose calls of this name all fail.
+pub(crate) fn refusing<T>(call: &'static str, errno: Errno, body: impl FnOnce() -> T) -> T {
+    STATE.with_borrow_mut(|state| state.refused = Some((call, errno)));
+    let result = body();
+    STATE.with_borrow_mut(|state| state.refused = None);
+    result
+}
+
 /// Notes a change that is no call of the store's.
 pub(crate) fn record(op: impl FnOnce() -> Op) {
     STATE.with_borrow_mut(|state| {
@@ -81,6 +91,11 @@ pub(super) fn fault(call: &'static str) -> Option<Errno> {
     STATE.with_borrow_mut(|state| {
         if let Some(calls) = &mut state.calls {
             calls.push(call);
+        }
+        if let Some((refused, errno)) = state.refused
+            && refused == call
+        {
+            return Some(errno);
         }
         match &mut state.fault {
             Some((0, Fault::Errno(errno))) => {

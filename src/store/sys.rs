@@ -63,8 +63,39 @@ pub(super) fn create(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
     Ok(fd)
 }
 
+/// Creates a file of mode 0600 less the umask, or empties one that is there, to write at its end.
+pub(super) fn create_or_empty(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
+    let flags = FILE | OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::APPEND;
+    let mode = Mode::RUSR | Mode::WUSR;
+    let fd = call("create", || fds::above_two(|| rustix::fs::openat(&dir, name, flags, mode)))?;
+    #[cfg(test)]
+    journal::record(|| journal::Op::Create(journal::path_of(&dir).join(name)));
+    Ok(fd)
+}
+
+/// Opens a file to read and write it, after creating it with mode 0600 less the umask where it is missing.
+pub(super) fn open_or_create(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
+    let flags = FILE | OFlags::RDWR | OFlags::CREATE;
+    let mode = Mode::RUSR | Mode::WUSR;
+    call("open", || fds::above_two(|| rustix::fs::openat(&dir, name, flags, mode)))
+}
+
+/// Writes all of the bytes. Raises no SIGXFSZ.
+pub(super) fn write_all(file: impl AsFd, mut bytes: &[u8]) -> Result<()> {
+    if !fds::may_hold(bytes.len()) {
+        return Err(Errno::FBIG);
+    }
+    while !bytes.is_empty() {
+        match write(&file, bytes)? {
+            0 => return Err(Errno::IO),
+            written => bytes = bytes.get(written..).unwrap_or_default(),
+        }
+    }
+    Ok(())
+}
+
 /// Writes some of the bytes; answers how many.
-pub(super) fn write(file: impl AsFd, bytes: &[u8]) -> Result<usize> {
+fn write(file: impl AsFd, bytes: &[u8]) -> Result<usize> {
     #[cfg(test)]
     let bytes = journal::shortened(bytes);
     let written = call("write", || rustix::io::write(&file, bytes))?;
