@@ -88,9 +88,9 @@ impl CniNetworkPlugin {
         Ok((Call { lock: Some(locked.held()), ..call.clone() }, locked))
     }
 
-    /// Like [`lock`](Self::lock), for who only removes: a disk that takes nothing more does not stop him. Where it has no
-    /// lock file, nobody can have set anything up since.
-    pub(super) fn lock_to_remove(
+    /// Like [`lock`](Self::lock), for who sets nothing up: a disk that takes nothing more does not stop him. Where it has
+    /// no lock file and takes none, nobody else can set anything up either.
+    pub(super) fn lock_on_full_disk(
         &self,
         call: &Call,
         pod: &ContainerId,
@@ -99,7 +99,7 @@ impl CniNetworkPlugin {
         match self.lock(call, pod, operation) {
             Ok((call, locked)) => Ok((call, Some(locked))),
             Err(error) if matches!(error.os_error(), Some(libc::ENOSPC | libc::EDQUOT | libc::EROFS)) => {
-                tracing::warn!(target: "cnirt::pod", %pod, %error, "removing without a lock");
+                tracing::warn!(target: "cnirt::pod", %pod, %error, "going on without a lock");
                 Ok((call.clone(), None))
             }
             Err(error) => Err(error),

@@ -35,6 +35,7 @@ struct Running {
 
 struct Standing {
     number: u64,
+    operation: &'static str,
     wake: Wake,
 }
 
@@ -74,6 +75,12 @@ impl State {
 
     fn is_first(&self, key: &PlaceKey) -> bool {
         self.lines.get(&key.pod).and_then(VecDeque::front).is_some_and(|first| first.number == key.number)
+    }
+
+    /// What the first in its line is at, unless that is this place itself.
+    fn first_but(&self, key: &PlaceKey) -> Option<&'static str> {
+        let first = self.lines.get(&key.pod).and_then(VecDeque::front);
+        first.filter(|first| first.number != key.number).map(|first| first.operation)
     }
 
     fn set_wake(&mut self, key: &PlaceKey, wake: Wake) {
@@ -159,21 +166,23 @@ impl Calls {
     }
 
     /// Stands in the pod's line, at its end.
-    pub(super) fn line_up(&self, pod: &ContainerId) -> Place {
+    pub(super) fn line_up(&self, pod: &ContainerId, operation: &'static str) -> Place {
         let mut state = self.state();
         let number = state.number();
-        state.lines.entry(pod.clone()).or_default().push_back(Standing { number, wake: Wake::Nobody });
+        state.lines.entry(pod.clone()).or_default().push_back(Standing { number, operation, wake: Wake::Nobody });
         Place { calls: self.clone(), key: PlaceKey { pod: pod.clone(), number } }
     }
 
     /// Waits until no other call works on the pod; ends at the call's deadline, or when it is cancelled.
-    pub(super) fn pod_turn(&self, call: &Call, pod: &ContainerId) -> Result<Place> {
-        let place = self.line_up(pod);
+    pub(super) fn pod_turn(&self, call: &Call, pod: &ContainerId, operation: &'static str) -> Result<Place> {
+        let place = self.line_up(pod, operation);
         let turn = Arc::new(Condvar::new());
         let mut state = self.state();
         loop {
-            call.check().map_err(|error| waiting_for(pod, &error))?;
-            if state.is_first(&place.key) {
+            let first = state.first_but(&place.key);
+            call.check()
+                .map_err(|error| first.map_or_else(|| error.clone(), |first| waiting_for(pod, first, &error)))?;
+            if first.is_none() {
                 return Ok(place);
             }
             state.set_wake(&place.key, Wake::Thread(Arc::clone(&turn)));
@@ -198,8 +207,8 @@ impl Calls {
 }
 
 /// The error of a call that ended while another one worked on its pod.
-fn waiting_for(pod: &ContainerId, error: &Error) -> Error {
-    error.clone().context(format!("waiting for another operation on pod {pod}"))
+fn waiting_for(pod: &ContainerId, operation: &str, error: &Error) -> Error {
+    error.clone().context(format!("waiting for pod {pod}, which another call of this handle ({operation}) works on"))
 }
 
 impl Wake {
@@ -256,7 +265,8 @@ impl Place {
 
     /// The error of a call that ended in this place before it began.
     pub(super) fn refused(&self, error: &Error) -> Error {
-        if self.calls.state().is_first(&self.key) { error.clone() } else { waiting_for(&self.key.pod, error) }
+        let first = self.calls.state().first_but(&self.key);
+        first.map_or_else(|| error.clone(), |first| waiting_for(&self.key.pod, first, error))
     }
 }
 
@@ -291,10 +301,10 @@ mod tests {
         let call = Call::default();
         let (free, freed) = mpsc::channel();
         std::thread::scope(|scope| {
-            let first = calls.pod_turn(&call, &pod("a")).unwrap();
-            drop(calls.pod_turn(&call, &pod("b")).unwrap());
+            let first = calls.pod_turn(&call, &pod("a"), "x").unwrap();
+            drop(calls.pod_turn(&call, &pod("b"), "x").unwrap());
             scope.spawn(|| {
-                let _turn = calls.pod_turn(&Call::default(), &pod("a")).unwrap();
+                let _turn = calls.pod_turn(&Call::default(), &pod("a"), "setup_pod").unwrap();
                 free.send(()).unwrap();
             });
             assert!(freed.recv_timeout(Duration::from_millis(20)).is_err());
@@ -307,22 +317,25 @@ mod tests {
     #[test]
     fn waiting_ends_at_the_deadline() {
         let calls = Calls::default();
-        let _first = calls.pod_turn(&Call::default(), &pod("a")).unwrap();
+        let _first = calls.pod_turn(&Call::default(), &pod("a"), "setup_pod").unwrap();
         let hasty = Call::with_timeout(Some(Duration::from_millis(5)));
-        let error = calls.pod_turn(&hasty, &pod("a")).err().unwrap();
+        let error = calls.pod_turn(&hasty, &pod("a"), "x").err().unwrap();
         assert_eq!(error.class(), ErrorClass::Timeout);
-        assert_eq!(error.to_string(), "waiting for another operation on pod a: timed out after 5 ms");
+        assert_eq!(
+            error.to_string(),
+            "waiting for pod a, which another call of this handle (setup_pod) works on: timed out after 5 ms"
+        );
     }
 
     #[test]
     fn waiting_ends_when_cancelled_by_call_id_or_pod() {
         for id in ["mine", "a"] {
             let calls = Calls::default();
-            let _first = calls.pod_turn(&Call::default(), &pod("a")).unwrap();
+            let _first = calls.pod_turn(&Call::default(), &pod("a"), "setup_pod").unwrap();
             let call = Call { id: Some("mine".to_owned()), ..Call::default() };
             let _registered = calls.register(&call, Some(&pod("a")));
             std::thread::scope(|scope| {
-                let waiter = scope.spawn(|| calls.pod_turn(&call, &pod("a")).err().map(|error| error.class()));
+                let waiter = scope.spawn(|| calls.pod_turn(&call, &pod("a"), "x").err().map(|error| error.class()));
                 assert_eq!(calls.cancel(Some("other")), 0);
                 assert_eq!(calls.cancel(Some(id)), 1);
                 assert_eq!(waiter.join().unwrap(), Some(ErrorClass::Cancelled));

@@ -18,7 +18,7 @@ impl CniNetworkPlugin {
     /// Checks the request's networks, or all that are recorded.
     pub(super) fn check(&self, call: &Call, request: &PodRequest) -> Result<PodChecks> {
         let given = self.netns(request)?;
-        let (call, _locked) = self.lock(call, &request.id, "check_pod")?;
+        let (call, _locked) = self.lock_on_full_disk(call, &request.id, "check_pod")?;
         let unknown = |what: String| Error::new(ErrorClass::NotFound, what);
         let mut entries = self.known_attachments(&request.id)?;
         if entries.is_empty() {

@@ -90,7 +90,8 @@ impl CniNetworkPlugin {
         let seen = self.look_around()?;
         let mut done = Done::default();
         let mut busy = Vec::new();
-        for pod in &seen.pods {
+        let all_valid = |pod: &ContainerId| matches!(request.valid_pods.get(pod), Some(None));
+        for pod in seen.pods.iter().filter(|pod| !all_valid(pod)) {
             call.check()?;
             match self.cache().locks().try_pod(call, pod, OPERATION) {
                 Ok(Some(locked)) => self.collect_pod(call, request, &seen, pod, &locked, &mut done),

@@ -126,7 +126,7 @@ impl PluginManager {
         };
         let calls = manager.calls.clone();
         let registered = calls.register(&call, operation.pod_request().map(|request| &request.id));
-        let place = operation.in_turn().map(|request| calls.line_up(&request.id));
+        let place = operation.in_turn().map(|(request, name)| calls.line_up(&request.id, name));
         let (number, key) = (registered.number(), place.as_ref().map(Place::key));
         let entry = manager.pool.entry();
         let op = entry.call(call, move |call, verdict| {
@@ -165,7 +165,7 @@ impl PluginManager {
         self.count(operation, Instant::now(), || {
             let call = self.call_on_pod(request);
             let _registered = self.calls.register(&call, Some(&request.id));
-            let _turn = if in_turn { Some(self.calls.pod_turn(&call, &request.id)?) } else { None };
+            let _turn = if in_turn { Some(self.calls.pod_turn(&call, &request.id, operation)?) } else { None };
             run(&call)
         })
     }

@@ -237,7 +237,7 @@ fn one_that_waits_for_its_pod_can_be_cancelled_and_has_a_deadline() {
         node.await_line(2);
         act(&node, &op);
         let error = op.finish().unwrap_err();
-        let words = format!("waiting for another operation on pod a: {words}");
+        let words = format!("waiting for pod a, which another call of this handle (setup_pod) works on: {words}");
         assert_eq!((error.class(), error.to_string()), (class, words), "{name}");
         node.await_line(1);
     }

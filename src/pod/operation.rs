@@ -81,9 +81,9 @@ impl Operation {
         }
     }
 
-    /// The request, where the operation waits for others on its pod.
-    pub(super) fn in_turn(&self) -> Option<&PodRequest> {
-        if let Self::PodStatus(_) = self { None } else { self.pod_request() }
+    /// The request and the operation's name, where it waits for others on its pod.
+    pub(super) fn in_turn(&self) -> Option<(&PodRequest, &'static str)> {
+        if let Self::PodStatus(_) = self { None } else { self.pod_request().zip(self.counter()) }
     }
 
     /// What it is counted as, like the manager's method.

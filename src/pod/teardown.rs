@@ -18,7 +18,7 @@ impl CniNetworkPlugin {
             tracing::debug!(target: "cnirt::pod", pod = %request.id, %error, "teardown goes on without a namespace");
             None
         });
-        let (call, _locked) = self.lock_to_remove(call, &request.id, "teardown_pod")?;
+        let (call, _locked) = self.lock_on_full_disk(call, &request.id, "teardown_pod")?;
         let recorded = self.intents().read(&request.id)?;
         let attached = self.attached(&request.id, &recorded)?;
         let loopback = loopback::rt(&request.id, given.as_deref(), attached.first().map(|attached| &attached.entry));
