@@ -6,7 +6,7 @@ use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
@@ -62,6 +62,8 @@ pub struct CniNetworkPlugin {
     readings: AtomicU64,
     /// Made when the host first asks for its descriptor.
     notifier: OnceCell<Notifier>,
+    /// What killed processes left of their writing is removed when this handle first works on a pod.
+    pub(super) swept: Once,
 }
 
 /// One reading of the configuration directory.
@@ -142,6 +144,7 @@ impl CniNetworkPlugin {
             loaded: RwLock::default(),
             readings: AtomicU64::new(0),
             notifier: OnceCell::new(),
+            swept: Once::new(),
             options,
         };
         if let Err(error) = plugin.read_configuration(&Call::with_timeout(Some(plugin.options.timeout))) {

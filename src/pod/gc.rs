@@ -110,6 +110,7 @@ impl CniNetworkPlugin {
             done.errors.push(error);
         }
         done.errors.extend(self.cache().locks().sweep().err());
+        self.cache().sweep();
         match Error::joined(done.errors) {
             Some(error) => Err(error),
             None => Ok(Collected { deleted: done.deleted }),
