@@ -12,6 +12,11 @@ pub(crate) fn isolated(test: &str, body: fn()) {
     passes(Command::new(std::env::current_exe().unwrap()).args(arguments(test)).env(VARIABLE, test));
 }
 
+/// A directory in memory where the system has one: syncing there takes no time.
+pub(crate) fn memory_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 /// The test binary's arguments to run this test alone.
 pub(crate) fn arguments(test: &str) -> [&str; 4] {
     [test, "--exact", "--test-threads=1", "--nocapture"]

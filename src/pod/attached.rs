@@ -83,6 +83,7 @@ impl CniNetworkPlugin {
 
     /// The right to work on a pod, and the call that carries it to the plugins' nannies.
     pub(super) fn lock(&self, call: &Call, pod: &ContainerId, operation: &str) -> Result<(Call, Locked)> {
+        self.swept.call_once(|| self.cache().sweep());
         let locked = self.cache().locks().pod(call, pod, operation)?;
         Ok((Call { lock: Some(locked.held()), ..call.clone() }, locked))
     }
@@ -217,6 +218,7 @@ impl CniNetworkPlugin {
             Recorded::Intent(intent) => intent,
         };
         tracing::warn!(target: "cnirt::pod", %pod, "undoing an earlier set-up that did not end");
+        self.cache().sweep();
         let attached = self.attached(pod, &recorded)?;
         let unfinished = attached.iter().filter(|attached| attached.unfinished.is_some());
         let removals =

@@ -1,20 +1,23 @@
 //! A file appears whole or not at all: temporary file, fsync, rename, fsync of the directory.
 //!
-//! Temporary files have names of their own, `tmp-<pid>-…`, so that what a killed process left behind can be told.
+//! Temporary files have names of their own, `tmp-<pid>-…`, and are locked while they are written: what a killed process
+//! left behind is what nobody has locked (`sweep`).
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::Mode;
 use rustix::io::Errno;
 
-use crate::error::Result;
-use crate::fds;
-use crate::store::dir::{Dir, failed};
+use crate::error::{Error, ErrorClass, Result};
+use crate::store::dir::{Dir, failed, is_trusted};
+use crate::store::sys;
+
+/// What the names of temporary files begin with.
+pub(super) const PREFIX: &str = "tmp-";
 
 /// What a write has survived when it returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,7 +34,7 @@ pub enum Durability {
 pub(super) struct Temporary<'a> {
     dir: &'a Dir,
     name: OsString,
-    file: File,
+    file: OwnedFd,
     renamed: bool,
 }
 
@@ -40,21 +43,42 @@ impl<'a> Temporary<'a> {
     pub(super) fn create(dir: &'a Dir) -> Result<Self> {
         /// Somebody who had all of these names did not get them by chance.
         const ATTEMPTS: u32 = 16;
-        let mode = Mode::RUSR | Mode::WUSR;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut left = ATTEMPTS;
-        loop {
+        for _ in 0..ATTEMPTS {
             let name = unique_name();
-            match fds::above_two(|| rustix::fs::openat(dir, &name, flags, mode)) {
-                Ok(fd) => {
-                    let temporary = Self { dir, name, file: File::from(fd), renamed: false };
-                    rustix::fs::fchmod(&temporary.file, mode)
-                        .map_err(|errno| failed("chmod", &temporary.path(), errno))?;
-                    return Ok(temporary);
-                }
-                Err(Errno::EXIST) if left > 0 => left -= 1,
+            let file = match sys::create(dir, &name) {
+                Ok(file) => file,
+                Err(Errno::EXIST) => continue,
                 Err(errno) => return Err(failed("create", &dir.path_of(&name), errno)),
+            };
+            let temporary = Self { dir, name, file, renamed: false };
+            if temporary.lock()? {
+                let mode = Mode::RUSR | Mode::WUSR;
+                sys::fchmod(&temporary.file, mode).map_err(|errno| failed("chmod", &temporary.path(), errno))?;
+                return Ok(temporary);
             }
+        }
+        Err(failed("create", &dir.path_of(&unique_name()), Errno::EXIST))
+    }
+
+    /// Keeps it from sweeps for as long as it is open; `false` where one was quicker.
+    fn lock(&self) -> Result<bool> {
+        match sys::try_lock(&self.file) {
+            // Where a file system has no locks, no sweep gets one either.
+            Ok(()) | Err(Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            Err(errno) => return Err(failed("lock", &self.path(), errno)),
+        }
+        // By name, since not every file system counts links; nobody else ever makes a file of this name.
+        match sys::stat(self.dir, &self.name) {
+            Ok(stat) if is_trusted(stat.st_uid) => Ok(true),
+            Ok(stat) => {
+                let (dir, owner) = (self.dir.path().display(), stat.st_uid);
+                let words = format!("files that this process makes in {dir} belong to user {owner}");
+                Err(Error::new(ErrorClass::Cache, words)
+                    .with_hint("use a file system for the cache directory that keeps the owner"))
+            }
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(failed("stat", &self.path(), errno)),
         }
     }
 
@@ -62,20 +86,16 @@ impl<'a> Temporary<'a> {
         self.dir.path_of(&self.name)
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let failed = |errno| failed("write", &self.path(), errno);
-        if !fds::may_hold(bytes.len()) {
-            return Err(failed(Errno::FBIG));
-        }
-        (&self.file).write_all(bytes).map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::IO)))
+    fn write(&self, bytes: &[u8]) -> Result<()> {
+        sys::write_all(&self.file, bytes).map_err(|errno| failed("write", &self.path(), errno))
     }
 
     fn sync(&self) -> Result<()> {
-        rustix::fs::fsync(&self.file).map_err(|errno| failed("fsync", &self.path(), errno))
+        sys::fsync(&self.file).map_err(|errno| failed("fsync", &self.path(), errno))
     }
 
     fn rename(mut self, target: &Dir, name: &OsStr) -> Result<()> {
-        rustix::fs::renameat(self.dir, &self.name, target, name)
+        sys::rename(self.dir, &self.name, target, name)
             .map_err(|errno| failed("rename to", &target.path_of(name), errno))?;
         self.renamed = true;
         Ok(())
@@ -104,12 +124,12 @@ pub(super) fn unique_name() -> OsString {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format!("tmp-{}-{:x}-{count:x}", std::process::id(), now.as_nanos()).into()
+    format!("{PREFIX}{}-{:x}-{count:x}", std::process::id(), now.as_nanos()).into()
 }
 
 /// Makes `bytes` the content of `target/name`, in place of what is there, by a temporary file in `temporary`.
 pub(super) fn replace(temporary: &Dir, target: &Dir, name: &OsStr, bytes: &[u8], durability: Durability) -> Result<()> {
-    let mut file = Temporary::create(temporary)?;
+    let file = Temporary::create(temporary)?;
     file.write(bytes)?;
     match durability {
         Durability::Atomic => file.rename(target, name),

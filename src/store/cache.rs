@@ -1,7 +1,16 @@
 //! `<cacheDir>/results/<network>-<containerID>-<ifName>`: one file an attachment, in libcni's format.
 //!
-//! No other file ever appears in `results/`, as libcni reads every file there. Takes no lock: that is its callers'. Below
-//! it: `format` (the JSON), `atomic` and `dir` (the files).
+//! No other file ever appears in `results/`, as libcni reads every file there. What else is found there is never waited
+//! for, and nothing outside is written to:
+//!
+//! - a file of another user than this process's and root, a fifo, a socket, a device, a symbolic link, a file that is too
+//!   large or torn: unreadable. Listings skip it with a warning, a new entry replaces it, and it is removed as one.
+//! - a directory is no entry, and nothing writes over it: `prepare` and `add` refuse it, `remove` lets it be.
+//! - `results` or `cnirt` as a symbolic link: an error of every operation. The cache directory itself may be one.
+//! - directories that others can write to: a warning before a set-up, as others can remove entries then. Entries that they
+//!   make are not read.
+//!
+//! Takes no lock: that is its callers'. Below it: `format` (the JSON), `atomic`, `sweep` and `dir` (the files).
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -12,9 +21,9 @@ use serde_json::{Map, Value};
 use crate::error::{Error, ErrorClass, Result};
 use crate::names::{ContainerId, IfName, NetworkName};
 use crate::store::atomic::{self, Durability, Temporary};
-use crate::store::dir::Dir;
+use crate::store::dir::{Dir, OwnDir};
 use crate::store::format::{self, Content, Stored};
-use crate::store::{Intents, Locks};
+use crate::store::{Intents, Locks, sweep};
 
 /// Which attachment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,8 +107,9 @@ impl Cache {
     }
 
     /// Refuses, before any plugin runs, what [`add`](Self::add) could not write: a name beyond 255 bytes
-    /// (`E_INVALID_ARGUMENT`); `results/` and `cnirt/` on different mounts, a directory that cannot be made or written, a
-    /// name that another attachment's entry has (`E_CACHE`).
+    /// (`E_INVALID_ARGUMENT`); `results/` and `cnirt/` on different mounts or symbolic links, a directory that cannot be
+    /// made or written, a file system that gives files to somebody else, a name that another attachment's entry or a
+    /// directory has (`E_CACHE`).
     pub fn prepare(&self, key: &Key) -> Result<()> {
         let name = checked_name(key)?;
         let (results, temporary) = self.make()?;
@@ -110,6 +120,7 @@ impl Cache {
             return Err(Error::new(ErrorClass::Cache, words).with_hint("mount the whole cache directory instead"));
         }
         results.check_writable()?;
+        warn_of_others(&results)?;
         Temporary::create(&temporary)?;
         refuse_taken(&results, key, &name)
     }
@@ -148,13 +159,17 @@ impl Cache {
         }
     }
 
-    /// Removes an entry, readable or not; a missing one is no error, and another attachment's stays.
+    /// Removes an entry, readable or not; a missing one is no error, and another attachment's stays, as does a directory.
     pub fn remove(&self, key: &Key) -> Result<()> {
         let Some(results) = self.results()? else { return Ok(()) };
         let name = key.file_name();
         if let Some((_, Content::Entry(stored))) = read_leniently(&results, &name)?
             && is_anothers(&stored, key)
         {
+            return Ok(());
+        }
+        if results.has_directory(&name)? {
+            tracing::warn!(file = %results.path_of(&name).display(), "left a directory among the cache entries alone");
             return Ok(());
         }
         let removed = results.unlink(&name)?;
@@ -189,7 +204,7 @@ impl Cache {
     }
 
     /// The files that must be a container's by their names, but hold no entry: what a crash left of one, or a bare
-    /// result. They are missing among the [`attachments`](Self::attachments).
+    /// result. They are missing among the [`attachments`](Self::attachments). A directory is not what is left of an entry.
     pub fn broken(&self, container_id: &ContainerId) -> Result<Vec<Key>> {
         let Some(results) = self.results()? else { return Ok(Vec::new()) };
         let mut broken = Vec::new();
@@ -198,31 +213,57 @@ impl Cache {
             match read(&results, &name) {
                 Ok(None | Some((_, Content::Entry(_)))) => {}
                 Err(error) if error.class() == ErrorClass::Io => return Err(error),
+                Err(_) if results.has_directory(&name)? => {}
                 Ok(Some((_, Content::Legacy))) | Err(_) => broken.push(key),
             }
         }
         Ok(broken)
     }
 
+    /// Removes the temporary files of processes that were killed while they wrote; those of living ones stay, whatever
+    /// their pid namespace. Does what it can, at most a thousand files at a time; what it cannot is only logged.
+    pub fn sweep(&self) {
+        let swept = self.own().open().and_then(|dir| dir.map_or(Ok(0), |dir| sweep::sweep(&dir)));
+        match swept {
+            Ok(0) => {}
+            Ok(files) => {
+                tracing::info!(dir = %self.dir.display(), files, "removed temporary files of killed processes");
+            }
+            Err(error) => tracing::debug!(%error, "temporary files of killed processes may be left"),
+        }
+    }
+
     /// The intents beside the entries.
     pub(crate) fn intents(&self) -> Intents {
-        Intents::new(self.dir.join("cnirt"), self.durability)
+        Intents::new(self.own())
     }
 
     /// The locks on who works with the entries.
     pub(crate) fn locks(&self) -> Locks {
-        Locks::new(self.dir.join("cnirt"), self.durability)
+        Locks::new(self.own())
+    }
+
+    fn own(&self) -> OwnDir {
+        OwnDir::new(&self.dir, self.durability)
     }
 
     fn results(&self) -> Result<Option<Dir>> {
-        Dir::open(&self.dir.join("results"))
+        Dir::open(&self.dir)?.map_or(Ok(None), |dir| dir.open_child("results"))
     }
 
     /// `results/` and `cnirt/`, made where they are missing.
     fn make(&self) -> Result<(Dir, Dir)> {
-        let make = |name| Dir::make(&self.dir.join(name), self.durability);
-        Ok((make("results")?, make("cnirt")?))
+        let results = Dir::make(&self.dir, self.durability)?.child("results", self.durability)?;
+        Ok((results, self.own().make()?))
     }
+}
+
+/// Says so where others can remove entries.
+fn warn_of_others(results: &Dir) -> Result<()> {
+    if results.is_open_to_others()? {
+        tracing::warn!(dir = %results.path().display(), "other users can remove cache entries: the directory is theirs, or they can write to it");
+    }
+    Ok(())
 }
 
 fn checked_name(key: &Key) -> Result<OsString> {
@@ -283,5 +324,7 @@ fn may_be_of(name: &OsStr, container_id: &ContainerId) -> bool {
     first.is_some_and(|at| at > 0 && at + part.len() < name.len())
 }
 
+#[cfg(test)]
+mod disk_tests;
 #[cfg(test)]
 mod tests;

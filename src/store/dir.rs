@@ -1,19 +1,21 @@
 //! A directory held open, so that no path is resolved twice: make, list, read, unlink, sync.
 //!
+//! What is below the cache directory is opened relative to its descriptor and never through a symbolic link: nothing is
+//! written outside. Only files of this process's user and of root are read, as what is in them will be run in this
+//! process's name; so a directory that others can write to does no harm, save that they can remove things.
+//!
 //! Knows nothing of what the files hold. Errors name the system call and the path.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, StatxFlags};
+use rustix::fs::{FileType, Mode, OFlags, Stat, StatxFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorClass, Result};
-use crate::fds;
-use crate::store::Durability;
+use crate::store::{Durability, sys};
 
 /// Where a directory is mounted: a file can be renamed only between equal places.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,6 +32,42 @@ pub(super) struct Dir {
     path: PathBuf,
 }
 
+/// `<cacheDir>/cnirt`, where everything is that is ours and no entry; found anew for each use.
+#[derive(Clone, Debug)]
+pub(super) struct OwnDir {
+    cache: PathBuf,
+    pub(super) durability: Durability,
+}
+
+impl OwnDir {
+    const NAME: &str = "cnirt";
+
+    /// The one in this cache directory.
+    pub(super) fn new(cache: &Path, durability: Durability) -> Self {
+        Self { cache: cache.to_owned(), durability }
+    }
+
+    /// Its path, for messages.
+    pub(super) fn path(&self) -> PathBuf {
+        self.cache.join(Self::NAME)
+    }
+
+    /// Opens it; `None` where it is missing.
+    pub(super) fn open(&self) -> Result<Option<Dir>> {
+        Dir::open(&self.cache)?.map_or(Ok(None), |cache| cache.open_child(Self::NAME))
+    }
+
+    /// Opens a directory in it; `None` where it is missing.
+    pub(super) fn open_child(&self, name: &str) -> Result<Option<Dir>> {
+        self.open()?.map_or(Ok(None), |dir| dir.open_child(name))
+    }
+
+    /// Opens it, after making it where it is missing.
+    pub(super) fn make(&self) -> Result<Dir> {
+        Dir::make(&self.cache, self.durability)?.child(Self::NAME, self.durability)
+    }
+}
+
 /// The error of a system call on a file of the cache.
 pub(super) fn failed(call: &str, path: &Path, errno: Errno) -> Error {
     let class = match errno {
@@ -40,22 +78,18 @@ pub(super) fn failed(call: &str, path: &Path, errno: Errno) -> Error {
     Error::os(class, format_args!("{call} {}", path.display()), &errno.into())
 }
 
-fn failed_io(call: &str, path: &Path, error: &std::io::Error) -> Error {
-    match error.raw_os_error() {
-        Some(number) => failed(call, path, Errno::from_raw_os_error(number)),
-        None => Error::os(ErrorClass::Cache, format_args!("{call} {}", path.display()), error),
-    }
+/// Whether this process may believe what a file of this user says.
+pub(super) fn is_trusted(user: u32) -> bool {
+    user == 0 || user == rustix::process::geteuid().as_raw()
 }
 
 fn open(path: &Path) -> rustix::io::Result<OwnedFd> {
     // rustix takes "" as it is; for libcni, and for `Path`, it is the current directory.
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    fds::above_two(|| rustix::fs::open(path, flags, Mode::empty()))
+    sys::open_directory(if path.as_os_str().is_empty() { Path::new(".") } else { path })
 }
 
 impl Dir {
-    /// Opens a directory; `None` where it is missing.
+    /// Opens a directory, wherever links lead; `None` where it is missing.
     pub(super) fn open(path: &Path) -> Result<Option<Self>> {
         match open(path) {
             Ok(fd) => Ok(Some(Self { fd, path: path.to_owned() })),
@@ -69,9 +103,9 @@ impl Dir {
     pub(super) fn make(path: &Path, durability: Durability) -> Result<Self> {
         let mut missing = Vec::new();
         let mut at = path;
-        let mut fd = loop {
+        let mut dir = loop {
             match open(at) {
-                Ok(fd) => break fd,
+                Ok(fd) => break Self { fd, path: at.to_owned() },
                 Err(Errno::NOENT) => match (at.parent(), at.file_name()) {
                     (Some(parent), Some(name)) => {
                         missing.push(name);
@@ -82,32 +116,52 @@ impl Dir {
                 Err(errno) => return Err(failed("open", at, errno)),
             }
         };
-        let mut path = at.to_owned();
         for name in missing.into_iter().rev() {
-            let parent = Self { fd, path };
-            fd = parent.make_child(name, durability)?;
-            path = parent.path_of(name);
+            dir.make_directory(name, durability)?;
+            let path = dir.path_of(name);
+            let fd = sys::open_child_directory(&dir, name).map_err(|errno| failed("open", &path, errno))?;
+            dir = Self { fd, path };
         }
-        Ok(Self { fd, path })
+        Ok(dir)
     }
 
-    fn make_child(&self, name: &OsStr, durability: Durability) -> Result<OwnedFd> {
-        let path = self.path_of(name);
-        match rustix::fs::mkdirat(&self.fd, name, Mode::RWXU) {
-            Ok(()) => {
-                rustix::fs::chmodat(&self.fd, name, Mode::RWXU, AtFlags::empty())
-                    .map_err(|errno| failed("chmod", &path, errno))?;
-                if durability == Durability::Full {
-                    self.sync()?;
-                }
-            }
-            // Somebody else was quicker.
-            Err(Errno::EXIST) => {}
-            Err(errno) => return Err(failed("mkdir", &path, errno)),
+    /// Opens a directory in this one, after making it with mode 0700 where it is missing; a symbolic link is an error.
+    pub(super) fn child(&self, name: &str, durability: Durability) -> Result<Self> {
+        if let Some(child) = self.open_child(name)? {
+            return Ok(child);
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        fds::above_two(|| rustix::fs::openat(&self.fd, name, flags, Mode::empty()))
-            .map_err(|errno| failed("open", &path, errno))
+        self.make_directory(OsStr::new(name), durability)?;
+        self.open_child(name)?.ok_or_else(|| failed("open", &self.path.join(name), Errno::NOENT))
+    }
+
+    /// Opens a directory in this one; `None` where it is missing, an error where it is a symbolic link.
+    pub(super) fn open_child(&self, name: &str) -> Result<Option<Self>> {
+        let path = self.path.join(name);
+        let name = OsStr::new(name);
+        match sys::open_child_directory(self, name) {
+            Ok(fd) => Ok(Some(Self { fd, path })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(Errno::NOTDIR | Errno::LOOP) if self.type_of(name)? == Some(FileType::Symlink) => {
+                let error = Error::new(ErrorClass::Cache, format!("{} is a symbolic link", path.display()));
+                Err(error.with_hint("make it a directory; the cache directory itself may be a link"))
+            }
+            Err(errno) => Err(failed("open", &path, errno)),
+        }
+    }
+
+    fn make_directory(&self, name: &OsStr, durability: Durability) -> Result<()> {
+        match sys::mkdir(self, name) {
+            Ok(()) => {}
+            // Somebody else was quicker.
+            Err(Errno::EXIST) => return Ok(()),
+            Err(errno) => return Err(failed("mkdir", &self.path_of(name), errno)),
+        }
+        let chmod = || sys::chmod_directory(self, name).map_err(|errno| failed("chmod", &self.path_of(name), errno));
+        let sync = || if durability == Durability::Full { self.sync() } else { Ok(()) };
+        chmod().and_then(|()| sync()).inspect_err(|_| {
+            // Else the next call would take it for one that is finished.
+            let _ = sys::rmdir(self, name);
+        })
     }
 
     /// The path of a file in here, for messages.
@@ -121,46 +175,50 @@ impl Dir {
     }
 
     /// Reads a regular file of at most `limit` bytes; `None` where it is missing. Anything else (a symbolic link too) is
-    /// an error; never waits, as a read of a fifo would.
+    /// an error, and so is a file of another user than this process's and root; never waits, as a read of a fifo would.
     pub(super) fn read(&self, name: &OsStr, limit: u64) -> Result<Option<Vec<u8>>> {
         let path = self.path_of(name);
-        let not_regular = || Error::new(ErrorClass::Cache, format!("{} is not a regular file", path.display()));
-        let too_large = || Error::new(ErrorClass::Cache, format!("{} is larger than {limit} bytes", path.display()));
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let fd = match fds::above_two(|| rustix::fs::openat(&self.fd, name, flags, Mode::empty())) {
-            Ok(fd) => fd,
+        let check = |stat: &Stat| check_file(stat, &path, limit);
+        // First without opening it, which alone does something to a device.
+        match sys::stat(self, name) {
+            Ok(stat) => check(&stat)?,
             // No file can have a name that is too long.
             Err(Errno::NOENT | Errno::NAMETOOLONG) => return Ok(None),
-            // A symbolic link; a socket.
-            Err(Errno::LOOP | Errno::NXIO) => return Err(not_regular()),
+            Err(errno) => return Err(failed("stat", &path, errno)),
+        }
+        let fd = match sys::open_file(self, name, OFlags::RDONLY) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(failed("open", &path, errno)),
         };
-        let stat = rustix::fs::fstat(&fd).map_err(|errno| failed("stat", &path, errno))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(not_regular());
-        }
-        if u64::try_from(stat.st_size).is_ok_and(|size| size > limit) {
-            return Err(too_large());
-        }
+        check(&sys::fstat(&fd).map_err(|errno| failed("stat", &path, errno))?)?;
         let mut bytes = Vec::new();
-        // One byte more than allowed shows a file that has grown since.
-        let mut file = std::fs::File::from(fd).take(limit.saturating_add(1));
-        file.read_to_end(&mut bytes).map_err(|error| failed_io("read", &path, &error))?;
-        if bytes.len() as u64 > limit { Err(too_large()) } else { Ok(Some(bytes)) }
+        while sys::read(&fd, &mut bytes).map_err(|errno| failed("read", &path, errno))? > 0 {
+            // It has grown since.
+            if bytes.len() as u64 > limit {
+                return Err(too_large(&path, limit));
+            }
+        }
+        Ok(Some(bytes))
     }
 
     /// Whether there is a directory with this name.
     pub(super) fn has_directory(&self, name: &OsStr) -> Result<bool> {
-        match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory),
-            Err(Errno::NOENT) => Ok(false),
+        Ok(self.type_of(name)? == Some(FileType::Directory))
+    }
+
+    /// What has this name, a symbolic link not followed; `None` where nothing has.
+    fn type_of(&self, name: &OsStr) -> Result<Option<FileType>> {
+        match sys::stat(self, name) {
+            Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
+            Err(Errno::NOENT | Errno::NAMETOOLONG) => Ok(None),
             Err(errno) => Err(failed("stat", &self.path_of(name), errno)),
         }
     }
 
     /// Removes a file; whether there was one.
     pub(super) fn unlink(&self, name: &OsStr) -> Result<bool> {
-        match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+        match sys::unlink(self, name) {
             Ok(()) => Ok(true),
             Err(Errno::NOENT | Errno::NAMETOOLONG) => Ok(false),
             Err(errno) => Err(failed("unlink", &self.path_of(name), errno)),
@@ -169,21 +227,27 @@ impl Dir {
 
     /// The names in here, sorted by byte as Go sorts them.
     pub(super) fn names(&self) -> Result<Vec<OsString>> {
-        let failed = |errno| failed("read directory", &self.path, errno);
-        let mut names = Vec::new();
-        for entry in rustix::fs::Dir::read_from(&self.fd).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name().to_bytes().to_vec();
-            if name != b"." && name != b".." {
-                names.push(OsString::from_vec(name));
-            }
-        }
+        let mut names = self.some_names(usize::MAX, |_| true)?;
         names.sort_by(|one, other| one.as_bytes().cmp(other.as_bytes()));
+        Ok(names)
+    }
+
+    /// At most `limit` names for which `wanted` holds, in no order.
+    pub(super) fn some_names(&self, limit: usize, wanted: impl Fn(&OsStr) -> bool) -> Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        let read = sys::read_directory(self, |name| {
+            if wanted(name) {
+                names.push(name.to_owned());
+            }
+            names.len() < limit
+        });
+        read.map_err(|errno| failed("read directory", &self.path, errno))?;
         Ok(names)
     }
 
     /// Makes what was created, renamed and removed in here survive a power cut.
     pub(super) fn sync(&self) -> Result<()> {
-        match rustix::fs::fsync(&self.fd) {
+        match sys::fsync(self) {
             // File systems without fsync for directories (some network ones) say so with EINVAL.
             Ok(()) | Err(Errno::INVAL) => Ok(()),
             Err(errno) => Err(failed("fsync", &self.path, errno)),
@@ -192,14 +256,14 @@ impl Dir {
 
     /// Where the directory is mounted.
     pub(super) fn place(&self) -> Result<Place> {
-        match rustix::fs::statx(&self.fd, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS | StatxFlags::MNT_ID) {
+        match sys::statx(self) {
             Ok(stat) => Ok(Place {
                 device: (stat.stx_dev_major, stat.stx_dev_minor),
                 mount: (stat.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(stat.stx_mnt_id),
             }),
             // Old seccomp filters refuse statx with EPERM.
             Err(Errno::NOSYS | Errno::PERM) => {
-                let stat = rustix::fs::fstat(&self.fd).map_err(|errno| failed("stat", &self.path, errno))?;
+                let stat = self.stat()?;
                 let device = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
                 Ok(Place { device, mount: None })
             }
@@ -209,13 +273,43 @@ impl Dir {
 
     /// Refuses a directory that no file could be renamed into.
     pub(super) fn check_writable(&self) -> Result<()> {
-        let access = Access::WRITE_OK | Access::EXEC_OK;
-        match rustix::fs::accessat(&self.fd, ".", access, AtFlags::EACCESS) {
+        match sys::check_writable(self) {
             // Without faccessat2 (a seccomp filter answers EPERM) only the rename will tell.
             Ok(()) | Err(Errno::NOSYS | Errno::INVAL | Errno::PERM) => Ok(()),
             Err(errno) => Err(failed("write to", &self.path, errno)),
         }
     }
+
+    /// Whether users who are not trusted can remove files of others in here.
+    pub(super) fn is_open_to_others(&self) -> Result<bool> {
+        let stat = self.stat()?;
+        let mode = Mode::from_raw_mode(stat.st_mode);
+        Ok(!is_trusted(stat.st_uid) || mode.contains(Mode::WOTH) && !mode.contains(Mode::SVTX))
+    }
+
+    fn stat(&self) -> Result<Stat> {
+        sys::fstat(self).map_err(|errno| failed("stat", &self.path, errno))
+    }
+}
+
+/// Refuses what is no file of this process or root with at most `limit` bytes.
+fn check_file(stat: &Stat, path: &Path, limit: u64) -> Result<()> {
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(Error::new(ErrorClass::Cache, format!("{} is not a regular file", path.display())));
+    }
+    if !is_trusted(stat.st_uid) {
+        let (path, owner) = (path.display(), stat.st_uid);
+        let words = format!("{path} belongs to user {owner}: only this process's user and root are trusted");
+        return Err(Error::new(ErrorClass::Cache, words));
+    }
+    if u64::try_from(stat.st_size).is_ok_and(|size| size > limit) {
+        return Err(too_large(path, limit));
+    }
+    Ok(())
+}
+
+fn too_large(path: &Path, limit: u64) -> Error {
+    Error::new(ErrorClass::Cache, format!("{} is larger than {limit} bytes", path.display()))
 }
 
 impl AsFd for Dir {

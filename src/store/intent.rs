@@ -6,25 +6,22 @@
 //! process, and not a power cut: it counts only while the machine has not been started anew.
 
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::Write;
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
 
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, ErrorClass, Result};
-use crate::fds;
 use crate::json;
 use crate::names::ContainerId;
 use crate::store::atomic::{self, Durability};
-use crate::store::dir::{Dir, failed};
+use crate::store::dir::{Dir, OwnDir, failed};
 use crate::store::format::{self, Stored};
 use crate::store::holder::Holder;
-use crate::store::{CacheEntry, Key};
+use crate::store::{CacheEntry, Key, sys};
 
 const KIND: &str = "cnirtIntentV1";
+const INTENTS: &str = "intents";
+const PROGRESS: &str = "progress";
 /// An entry's limit for each of several networks; real intents have a few KiB.
 const MAX: u64 = 64 * 1024 * 1024;
 
@@ -59,37 +56,29 @@ pub(crate) enum Recorded {
 /// The intents of one cache directory. Takes no lock.
 #[derive(Debug)]
 pub(crate) struct Intents {
-    dir: PathBuf,
-    durability: Durability,
+    dir: OwnDir,
 }
 
 /// Where a set-up notes how far it is.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    path: PathBuf,
+    dir: OwnDir,
+    pod: ContainerId,
     serial: String,
-    file: Option<File>,
+    file: Option<OwnedFd>,
 }
 
 impl Intents {
     /// The intents in `<cacheDir>/cnirt`, this directory.
-    pub(super) fn new(dir: PathBuf, durability: Durability) -> Self {
-        Self { dir, durability }
-    }
-
-    fn intents(&self) -> PathBuf {
-        self.dir.join("intents")
-    }
-
-    fn progress(&self) -> PathBuf {
-        self.dir.join("progress")
+    pub(super) fn new(dir: OwnDir) -> Self {
+        Self { dir }
     }
 
     /// Writes the intent of a set-up that begins, in place of one that is there.
     pub(crate) fn begin(&self, intent: &Intent) -> Result<Progress> {
         let serial = atomic::unique_name().to_string_lossy().into_owned();
         self.write(intent, Some(&serial))?;
-        Ok(Progress { path: self.progress().join(intent.container_id.as_str()), serial, file: None })
+        Ok(Progress { dir: self.dir.clone(), pod: intent.container_id.clone(), serial, file: None })
     }
 
     /// Writes what is left of an intent.
@@ -99,20 +88,20 @@ impl Intents {
 
     fn write(&self, intent: &Intent, serial: Option<&str>) -> Result<()> {
         let name = OsStr::new(intent.container_id.as_str());
-        let path = self.intents().join(name);
+        let path = self.dir.path().join(INTENTS).join(name);
         let refused = |why: String| Error::new(ErrorClass::Cache, format!("write intent {}: {why}", path.display()));
         let bytes = encode(intent, serial).map_err(refused)?;
         if bytes.len() as u64 > MAX {
             return Err(refused(format!("larger than {MAX} bytes")));
         }
-        let intents = Dir::make(&self.intents(), self.durability)?;
-        let temporary = Dir::make(&self.dir, self.durability)?;
-        atomic::replace(&temporary, &intents, name, &bytes, self.durability)
+        let temporary = self.dir.make()?;
+        let intents = temporary.child(INTENTS, self.dir.durability)?;
+        atomic::replace(&temporary, &intents, name, &bytes, self.dir.durability)
     }
 
     /// Reads the pod's intent. Only what says nothing about the file, as a lack of descriptors, is an error.
     pub(crate) fn read(&self, pod: &ContainerId) -> Result<Recorded> {
-        match Dir::open(&self.intents())? {
+        match self.dir.open_child(INTENTS)? {
             Some(intents) => self.read_in(&intents, pod),
             None => Ok(Recorded::Nothing),
         }
@@ -142,7 +131,7 @@ impl Intents {
 
     /// Every pod's intent.
     pub(crate) fn all(&self) -> Result<Vec<(ContainerId, Recorded)>> {
-        let Some(intents) = Dir::open(&self.intents())? else { return Ok(Vec::new()) };
+        let Some(intents) = self.dir.open_child(INTENTS)? else { return Ok(Vec::new()) };
         let names = intents.names()?.into_iter();
         let pods = names.filter_map(|name| ContainerId::parse(name.into_string().ok()?).ok());
         let read = pods.map(|pod| self.read_in(&intents, &pod).map(|recorded| (pod, recorded)));
@@ -153,10 +142,10 @@ impl Intents {
     /// Removes the pod's intent, readable or not. A power cut may bring it back: then it is undone once more.
     pub(crate) fn remove(&self, pod: &ContainerId) -> Result<()> {
         let name = OsStr::new(pod.as_str());
-        if let Some(intents) = Dir::open(&self.intents())? {
+        if let Some(intents) = self.dir.open_child(INTENTS)? {
             intents.unlink(name)?;
         }
-        match Dir::open(&self.progress())? {
+        match self.dir.open_child(PROGRESS)? {
             Some(progress) => progress.unlink(name).map(drop),
             None => Ok(()),
         }
@@ -165,7 +154,8 @@ impl Intents {
     /// Adds what the set-up noted after it had written its intent.
     fn add_progress(&self, intent: &mut Intent, serial: &str) -> Result<()> {
         let name = OsStr::new(intent.container_id.as_str());
-        let bytes = match Dir::open(&self.progress()).and_then(|dir| dir.map_or(Ok(None), |dir| dir.read(name, MAX))) {
+        let bytes = match self.dir.open_child(PROGRESS).and_then(|dir| dir.map_or(Ok(None), |dir| dir.read(name, MAX)))
+        {
             Ok(bytes) => bytes.unwrap_or_default(),
             Err(error) if error.class() == ErrorClass::Io => return Err(error),
             // As after a power cut: nobody knows.
@@ -217,28 +207,19 @@ impl Progress {
             line.as_object_mut().map(|line| line.remove("result"));
         }
         let line = format!("{line}\n");
-        let failed = |call: &str, errno| failed(call, &self.path, errno);
-        if !fds::may_hold(line.len()) {
-            return Err(failed("write", Errno::FBIG));
-        }
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(create(&self.path)?),
+            none => none.insert(create(&self.dir, &self.pod)?),
         };
-        file.write_all(line.as_bytes())
-            .map_err(|error| failed("write", Errno::from_io_error(&error).unwrap_or(Errno::IO)))
+        sys::write_all(file, line.as_bytes())
+            .map_err(|errno| failed("write", &self.dir.path().join(PROGRESS).join(self.pod.as_str()), errno))
     }
 }
 
-fn create(path: &std::path::Path) -> Result<File> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(failed("create", path, Errno::INVAL));
-    };
-    let dir = Dir::make(parent, Durability::Atomic)?;
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    fds::above_two(|| rustix::fs::openat(&dir, name, flags, Mode::RUSR | Mode::WUSR))
-        .map(File::from)
-        .map_err(|errno| failed("create", path, errno))
+fn create(dir: &OwnDir, pod: &ContainerId) -> Result<OwnedFd> {
+    let progress = dir.make()?.child(PROGRESS, Durability::Atomic)?;
+    let name = OsStr::new(pod.as_str());
+    sys::create_or_empty(&progress, name).map_err(|errno| failed("create", &progress.path_of(name), errno))
 }
 
 fn encode(intent: &Intent, serial: Option<&str>) -> Result<Vec<u8>, String> {

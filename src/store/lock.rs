@@ -9,24 +9,20 @@
 //! The kernel does not say who holds such a lock: `cnirt/holders/<offset>` does, for messages only.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::call::{Call, HeldLock};
 use crate::error::{Error, ErrorClass, Result};
-use crate::fds;
 use crate::json;
 use crate::names::ContainerId;
-use crate::store::Durability;
-use crate::store::dir::{Dir, failed};
+use crate::store::dir::{Dir, OwnDir, failed};
 use crate::store::holder::Holder;
+use crate::store::{Durability, sys};
 
 const FILE: &str = "lock";
 const HOLDERS: &str = "holders";
@@ -50,8 +46,7 @@ const FROM_START: i16 = libc::SEEK_SET as i16;
 /// The locks of one cache directory.
 #[derive(Debug)]
 pub(crate) struct Locks {
-    dir: PathBuf,
-    durability: Durability,
+    dir: OwnDir,
 }
 
 /// Locks that are held. Dropping it frees them.
@@ -71,8 +66,8 @@ enum Kind {
 
 impl Locks {
     /// The locks in `<cacheDir>/cnirt`, this directory.
-    pub(super) fn new(dir: PathBuf, durability: Durability) -> Self {
-        Self { dir, durability }
+    pub(super) fn new(dir: OwnDir) -> Self {
+        Self { dir }
     }
 
     /// The right to work on a pod; waits until it is free, or the call is over.
@@ -92,7 +87,7 @@ impl Locks {
         // From here on dropping it frees whatever it has.
         locked.noted = self.note(offset, &Holder::current(operation, pod.as_str()));
         let waiting_for_gc = || format!("waiting for GC, which {} runs", self.holder(GC));
-        wait(call, &waiting_for_gc, || locked.try_byte(GC, Kind::Shared, &self.dir))?;
+        wait(call, &waiting_for_gc, || locked.try_byte(GC, Kind::Shared, &self.dir.path()))?;
         Ok(Some(locked))
     }
 
@@ -115,11 +110,11 @@ impl Locks {
         waiting: &dyn Fn() -> String,
     ) -> Result<Option<Locked>> {
         loop {
-            let dir = Dir::make(&self.dir, self.durability)?;
+            let dir = self.dir.make()?;
             let locked = Locked { file: Arc::new(open(&dir)?), noted: None, pid: std::process::id() };
             if waits {
-                wait(call, waiting, || locked.try_byte(offset, kind, &self.dir))?;
-            } else if !locked.try_byte(offset, kind, &self.dir)? {
+                wait(call, waiting, || locked.try_byte(offset, kind, &self.dir.path()))?;
+            } else if !locked.try_byte(offset, kind, &self.dir.path())? {
                 return Ok(None);
             }
             // Somebody may have cleared the directory meanwhile: others would lock another file then.
@@ -132,15 +127,11 @@ impl Locks {
 
     fn note(&self, offset: i64, holder: &Holder) -> Option<(Dir, OsString)> {
         let name = OsString::from(offset.to_string());
-        let noted = Dir::make(&self.dir.join(HOLDERS), Durability::Atomic).and_then(|dir| {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let mode = Mode::RUSR | Mode::WUSR;
-            let file = fds::above_two(|| rustix::fs::openat(&dir, &name, flags, mode))
-                .map_err(|errno| failed("create", &dir.path_of(&name), errno))?;
+        let noted = self.dir.make().and_then(|dir| dir.child(HOLDERS, Durability::Atomic)).and_then(|dir| {
+            let failed = |call: &str, errno| failed(call, &dir.path_of(&name), errno);
+            let file = sys::create_or_empty(&dir, &name).map_err(|errno| failed("create", errno))?;
             let text = holder.to_value().to_string();
-            if fds::may_hold(text.len()) {
-                let _ = std::fs::File::from(file).write_all(text.as_bytes());
-            }
+            let _ = sys::write_all(&file, text.as_bytes());
             Ok((dir, name))
         });
         // Only a message will be poorer.
@@ -152,21 +143,21 @@ impl Locks {
     }
 
     fn read_holder(&self, name: &OsStr) -> Option<String> {
-        let bytes = Dir::open(&self.dir.join(HOLDERS)).ok()??.read(name, MAX_HOLDER).ok()??;
+        let bytes = self.dir.open_child(HOLDERS).ok()??.read(name, MAX_HOLDER).ok()??;
         let serde_json::Value::Object(object) = json::parse(&bytes).ok()? else { return None };
         Some(Holder::from_object(&object).to_string())
     }
 
     fn holder_of_any_pod(&self) -> String {
-        let names = Dir::open(&self.dir.join(HOLDERS)).ok().flatten().and_then(|dir| dir.names().ok());
+        let names = self.dir.open_child(HOLDERS).ok().flatten().and_then(|dir| dir.names().ok());
         let holders = names.into_iter().flatten().filter_map(|name| self.read_holder(&name));
         holders.min_by_key(String::len).unwrap_or_else(|| "another process".to_owned())
     }
 
     /// Removes the notes of holders that died with their locks.
     pub(crate) fn sweep(&self) -> Result<()> {
-        let Some(holders) = Dir::open(&self.dir.join(HOLDERS))? else { return Ok(()) };
-        let Some(dir) = Dir::open(&self.dir)? else { return Ok(()) };
+        let Some(holders) = self.dir.open_child(HOLDERS)? else { return Ok(()) };
+        let Some(dir) = self.dir.open()? else { return Ok(()) };
         let noted = holders.names()?;
         if noted.is_empty() {
             return Ok(());
@@ -176,7 +167,7 @@ impl Locks {
             let offset = std::str::from_utf8(name.as_bytes()).ok().and_then(|name| name.parse().ok());
             // GC's byte is shared: alone it is had only when nobody works on a pod, which is no matter here.
             if let Some(offset) = offset.filter(|offset| (0..=GC).contains(offset))
-                && locked.try_byte(offset, Kind::Alone, &self.dir)?
+                && locked.try_byte(offset, Kind::Alone, &self.dir.path())?
             {
                 holders.unlink(&name)?;
                 locked.free();
@@ -187,15 +178,13 @@ impl Locks {
 }
 
 fn open(dir: &Dir) -> Result<OwnedFd> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    fds::above_two(|| rustix::fs::openat(dir, FILE, flags, Mode::RUSR | Mode::WUSR))
-        .map_err(|errno| failed("open", &dir.path_of(FILE.as_ref()), errno))
+    sys::open_or_create(dir, FILE.as_ref()).map_err(|errno| failed("open", &dir.path_of(FILE.as_ref()), errno))
 }
 
 fn is_still_there(dir: &Dir, file: &OwnedFd) -> Result<bool> {
     let path = || dir.path_of(FILE.as_ref());
-    let own = rustix::fs::fstat(file).map_err(|errno| failed("stat", &path(), errno))?;
-    match rustix::fs::statat(dir.as_fd(), FILE, AtFlags::SYMLINK_NOFOLLOW) {
+    let own = sys::fstat(file).map_err(|errno| failed("stat", &path(), errno))?;
+    match sys::stat(dir, FILE.as_ref()) {
         Ok(there) => Ok((there.st_dev, there.st_ino) == (own.st_dev, own.st_ino)),
         Err(Errno::NOENT) => Ok(false),
         Err(errno) => Err(failed("stat", &path(), errno)),

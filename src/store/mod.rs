@@ -2,15 +2,24 @@
 //! what a set-up is about to make (`intent`); the locks between processes (`lock`).
 //!
 //! Knows no plugin. Who works on a pod holds its lock; the cache and the intents ask for none. Below them: directories
-//! held open (`dir`), whole-file writes (`atomic`), the processes that work (`holder`).
+//! held open (`dir`), whole-file writes (`atomic`) and what killed processes left of them (`sweep`), the processes that
+//! work (`holder`), and the system calls (`sys`).
 
 mod atomic;
 mod cache;
 mod dir;
+#[cfg(test)]
+mod fault_tests;
 mod format;
 mod holder;
 mod intent;
+#[cfg(test)]
+pub(crate) mod journal;
 mod lock;
+#[cfg(test)]
+pub(crate) mod power_cut;
+mod sweep;
+mod sys;
 
 pub use atomic::Durability;
 pub use cache::{Cache, CacheEntry, Cached, Key};

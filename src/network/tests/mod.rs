@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -16,7 +17,7 @@ use super::*;
 use crate::call::Call;
 use crate::conf::NetworkConfigList;
 use crate::error::{Cause, Error, ErrorClass, Result};
-use crate::store::Cached;
+use crate::store::{Cached, journal};
 
 /// Answers by type and command, and remembers what was asked.
 #[derive(Default)]
@@ -467,11 +468,12 @@ fn names_that_add_refuses_have_no_cache_but_plugins_run() {
 #[test]
 fn an_entry_that_cannot_be_removed_fails_a_pods_del_and_not_libcnis() {
     let node = node(FakeExec::default());
-    // A directory in an entry's place: root removes anything else.
-    std::fs::create_dir_all(node.dir.path().join("results/net-c1-eth0")).unwrap();
-    node.cni.del_network_list(&Call::default(), &list("1.0.0"), &rt()).unwrap();
-    let errors = node.cni.del(&Call::default(), &list("1.0.0"), &rt(), DelPolicy::default());
-    assert_eq!(errors.iter().map(Error::class).collect::<Vec<_>>(), [ErrorClass::Cache]);
+    node.cni.add_network_list(&Call::default(), &list("1.0.0"), &rt()).unwrap();
+    journal::refusing("unlink", Errno::ROFS, || {
+        node.cni.del_network_list(&Call::default(), &list("1.0.0"), &rt()).unwrap();
+        let errors = node.cni.del(&Call::default(), &list("1.0.0"), &rt(), DelPolicy::default());
+        assert_eq!(errors.iter().map(Error::class).collect::<Vec<_>>(), [ErrorClass::Cache]);
+    });
 }
 
 #[test]

@@ -26,8 +26,8 @@ fn intent() -> Intent {
 
 fn intents() -> (TempDir, Intents) {
     let temp = tempfile::tempdir().unwrap();
-    let dir = temp.path().join("cnirt");
-    (temp, Intents::new(dir, Durability::Full))
+    let dir = OwnDir::new(temp.path(), Durability::Full);
+    (temp, Intents::new(dir))
 }
 
 fn read(intents: &Intents) -> Intent {

@@ -13,8 +13,8 @@ fn pod(id: &str) -> ContainerId {
 
 fn locks() -> (TempDir, Locks) {
     let temp = tempfile::tempdir().unwrap();
-    let dir = temp.path().join("cache/cnirt");
-    (temp, Locks::new(dir, Durability::Full))
+    let dir = OwnDir::new(&temp.path().join("cache"), Durability::Full);
+    (temp, Locks::new(dir))
 }
 
 fn hasty() -> Call {
@@ -22,7 +22,7 @@ fn hasty() -> Call {
 }
 
 fn holders(locks: &Locks) -> usize {
-    Dir::open(&locks.dir.join(HOLDERS)).unwrap().map_or(0, |dir| dir.names().unwrap().len())
+    locks.dir.open_child(HOLDERS).unwrap().map_or(0, |dir| dir.names().unwrap().len())
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn gc_is_alone_but_never_stands_before_a_pods_operation() {
 fn a_file_that_is_cleared_away_divides_nobody() {
     let (_temp, locks) = locks();
     let first = locks.pod(&Call::default(), &pod("a"), "setup_pod").unwrap();
-    std::fs::remove_dir_all(&locks.dir).unwrap();
+    std::fs::remove_dir_all(locks.dir.path()).unwrap();
     // Nobody can know of the first one any more; but the next two know of each other.
     let second = locks.pod(&hasty(), &pod("a"), "setup_pod").unwrap();
     assert!(locks.try_pod(&Call::default(), &pod("a"), "gc").unwrap().is_none());
