@@ -287,3 +287,15 @@ fn where_the_progress_is_missing_nobody_knows_how_far_it_was() {
     node.teardown_again().unwrap();
     assert_eq!(node.ran(), ["x DEL eth0"]);
 }
+
+#[test]
+fn an_intent_that_cannot_be_read_just_now_is_not_a_torn_one() {
+    let node = node_with(&json!({"rollback": false}), None, &two_networks("1.0.0"));
+    node.answer("y ADD", failing(999, "no"));
+    node.manager.setup_pod(&both()).unwrap_err();
+    node.runs();
+    // One that passes: the disk, a network file system, rights.
+    let _ = crate::store::journal::refusing("read", rustix::io::Errno::IO, || node.teardown_again());
+    node.teardown_again().unwrap();
+    assert!(node.ran().contains(&"y DEL eth1".to_owned()), "the intent was thrown away");
+}
