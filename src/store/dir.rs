@@ -221,6 +221,8 @@ impl Dir {
         match sys::unlink(self, name) {
             Ok(()) => Ok(true),
             Err(Errno::NOENT | Errno::NAMETOOLONG) => Ok(false),
+            // Said before anybody looks whether the file is there.
+            Err(Errno::ROFS) if self.type_of(name)?.is_none() => Ok(false),
             Err(errno) => Err(failed("unlink", &self.path_of(name), errno)),
         }
     }
