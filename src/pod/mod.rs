@@ -17,6 +17,8 @@ mod metrics;
 mod noop;
 mod operation;
 mod options;
+#[cfg(test)]
+mod power_cut_tests;
 mod request;
 mod runtime_conf;
 mod setup;
