@@ -547,6 +547,32 @@ cni_rc cni_plugin_gc(struct cni_plugin *plugin,
                      char **out);
 
 /**
+ * A descriptor that is readable when the configuration may have changed, for poll, epoll and event loops.
+ *
+ * It is readable at first, and again after every change of network files, plugin directories, and what leads to them;
+ * and it stays so until a cni_plugin_status or a cni_plugin_reload succeeds, which is what to do then. Nothing else makes
+ * it quiet. That it is readable does not say that there is something new. Do not read from it.
+ *
+ * It tells of changes on disk and of nothing else. A plugin that says that it is not ready has to be asked again from
+ * time to time; so have file systems that tell of no changes: those of the network, and those that somebody mounts over a
+ * directory on the way. Beyond some hundred directories the rest is not watched. In all of these cases every call sees
+ * what changed all the same.
+ *
+ * The descriptor is made by the first call and stays the same. Until then nothing is watched.
+ *
+ * Ownership: the descriptor is the handle's, closed on exec, and is closed by cni_plugin_free: take it out of event
+ * loops before that. Do not close it.
+ * NULL: plugin may be NULL; the answer is -1 then.
+ * Threads: any.
+ * Errors: -1 for the no-op network plugin, which has no configuration; where the system has no descriptor or no watch to
+ * spare, which the log callback is told and a later call may mend; in a forked child, from a callback of the handle, and
+ * while it is being freed.
+ * Since: 0.1.0
+ */
+CNIRT_MUST_USE
+int cni_plugin_fd(struct cni_plugin *plugin);
+
+/**
  * Tells of an event on the node.
  *
  * name: "pod-cidr-change"; unknown names are ignored. details: a JSON object, {"pod-cidr": "10.1.0.0/16"}; NULL is {}.

@@ -12,7 +12,7 @@ use std::process::Command;
 use common::{run, shared_library};
 
 /// Every exported symbol. A name never goes away and never changes its signature.
-const EXPORTS: [&str; 46] = [
+const EXPORTS: [&str; 47] = [
     "cni_abi_version",
     "cni_check_pod",
     "cni_conf_parse",
@@ -31,6 +31,7 @@ const EXPORTS: [&str; 46] = [
     "cni_plugin_cancel",
     "cni_plugin_capabilities",
     "cni_plugin_event",
+    "cni_plugin_fd",
     "cni_plugin_free",
     "cni_plugin_gc",
     "cni_plugin_metrics",

@@ -90,7 +90,7 @@ func wait(op *C.cni_op) {
 	if done() {
 		return
 	}
-	if file := pollable(op); file != nil {
+	if file := pollable(C.cni_op_fd(op), "cnirt call"); file != nil {
 		defer file.Close()
 		if raw, err := file.SyscallConn(); err == nil && raw.Read(func(uintptr) bool { return done() }) == nil {
 			return
@@ -100,10 +100,9 @@ func wait(op *C.cni_op) {
 	_ = C.cni_op_wait(op, -1)
 }
 
-// pollable makes a file of a call's descriptor: of a copy, as the call closes its own, and a file closes its own, too.
-// Nil where there is none.
-func pollable(op *C.cni_op) *os.File {
-	fd := C.cni_op_fd(op)
+// pollable makes a file of a descriptor of the library's: of a copy, as the library closes its own, and a file closes its
+// own, too. Nil where there is none.
+func pollable(fd C.int, name string) *os.File {
 	if fd < 0 {
 		return nil
 	}
@@ -112,7 +111,7 @@ func pollable(op *C.cni_op) *os.File {
 		return nil
 	}
 	// The library's descriptor does not block, nor does its copy: so it goes to the poller.
-	return os.NewFile(own, "cnirt call")
+	return os.NewFile(own, name)
 }
 
 // finish ends a call that is done.

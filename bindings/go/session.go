@@ -48,6 +48,8 @@ type session struct {
 	calls map[*call]struct{}
 	// Panics of callbacks that belong to no known call; the next call takes them.
 	panics []any
+	// Made when it is first asked for, by somebody who is in.
+	changes *changes
 }
 
 // call is one call of the library.
@@ -336,7 +338,11 @@ func (s *session) stop() {
 		s.left.Wait()
 	}
 	running := slices.Collect(maps.Keys(s.calls))
+	changes := s.changes
 	s.mu.Unlock()
+	if changes != nil {
+		changes.stop()
+	}
 	for _, c := range running {
 		s.cancelCall(c)
 		c.cancel(nil)

@@ -37,8 +37,8 @@ pub use netns::{cni_netns_create, cni_netns_remove};
 pub use op::{cni_op, cni_op_cancel, cni_op_fd, cni_op_finish, cni_op_wait, cni_plugin_start, cni_runtime_start};
 pub use plugin::{
     cni_check_pod, cni_list_pods, cni_plugin, cni_plugin_cancel, cni_plugin_capabilities, cni_plugin_event,
-    cni_plugin_free, cni_plugin_gc, cni_plugin_metrics, cni_plugin_name, cni_plugin_new, cni_plugin_reload,
-    cni_plugin_status, cni_pod_status, cni_setup_pod, cni_teardown_pod,
+    cni_plugin_fd, cni_plugin_free, cni_plugin_gc, cni_plugin_metrics, cni_plugin_name, cni_plugin_new,
+    cni_plugin_reload, cni_plugin_status, cni_pod_status, cni_setup_pod, cni_teardown_pod,
 };
 pub use rc::cni_rc;
 pub use runtime::{

@@ -1,6 +1,7 @@
 //! The C functions of a network plugin.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_int};
+use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::Arc;
 
@@ -9,8 +10,8 @@ use serde_json::json;
 use tracing::Dispatch;
 
 use crate::capi::callbacks::{Callbacks, cni_callbacks};
-use crate::capi::guard::answer_on;
-use crate::capi::handle::{self, Core, Handle, Opaque};
+use crate::capi::guard::{answer_on, protected};
+use crate::capi::handle::{self, Core, Handle, Opaque, Running};
 use crate::capi::rc::cni_rc;
 use crate::capi::strings::{Answer, input, optional_input};
 use crate::error::Result;
@@ -304,6 +305,43 @@ pub unsafe extern "C" fn cni_plugin_gc(
     let request = unsafe { input("request", request) };
     // SAFETY: the header asks of the caller what the function asks.
     unsafe { answer_on(plugin, out, Answer::of_json, |manager| manager.gc(&GcRequest::from_json(request?)?)) }
+}
+
+/// A descriptor that is readable when the configuration may have changed, for poll, epoll and event loops.
+///
+/// It is readable at first, and again after every change of network files, plugin directories, and what leads to them;
+/// and it stays so until a cni_plugin_status or a cni_plugin_reload succeeds, which is what to do then. Nothing else makes
+/// it quiet. That it is readable does not say that there is something new. Do not read from it.
+///
+/// It tells of changes on disk and of nothing else. A plugin that says that it is not ready has to be asked again from
+/// time to time; so have file systems that tell of no changes: those of the network, and those that somebody mounts over a
+/// directory on the way. Beyond some hundred directories the rest is not watched. In all of these cases every call sees
+/// what changed all the same.
+///
+/// The descriptor is made by the first call and stays the same. Until then nothing is watched.
+///
+/// Ownership: the descriptor is the handle's, closed on exec, and is closed by cni_plugin_free: take it out of event
+/// loops before that. Do not close it.
+/// NULL: plugin may be NULL; the answer is -1 then.
+/// Threads: any.
+/// Errors: -1 for the no-op network plugin, which has no configuration; where the system has no descriptor or no watch to
+/// spare, which the log callback is told and a later call may mend; in a forked child, from a callback of the handle, and
+/// while it is being freed.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn cni_plugin_fd(plugin: *mut cni_plugin) -> c_int {
+    // SAFETY: the header asks for NULL or a handle that is alive.
+    let Ok(running) = (unsafe { Running::begin(plugin.cast_const()) }) else { return -1 };
+    let log = running.log().clone();
+    let answer = protected(&log, || {
+        let answer = running.core().changes().map(|fd| fd.as_raw_fd());
+        answer.inspect_err(|error| {
+            let hint = error.hint();
+            tracing::warn!(target: "cnirt::pod", %error, hint, "there is no descriptor for the configuration's changes");
+        })
+    });
+    answer.unwrap_or(-1)
 }
 
 /// Tells of an event on the node.

@@ -3,11 +3,13 @@
 //! The configuration is a snapshot, built aside and swapped; no lock is held while a plugin runs.
 
 use std::ffi::CStr;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use once_cell::sync::OnceCell;
 use serde_json::json;
 
 use crate::call::Call;
@@ -16,6 +18,7 @@ use crate::error::{Error, ErrorClass, Result};
 use crate::invoke::{self, Environ};
 use crate::json::Object;
 use crate::network::{Cni, CniConfig, Observer};
+use crate::pod::notify::Notifier;
 use crate::pod::options::check_pod_cidr;
 use crate::pod::watch::Fingerprint;
 use crate::pod::{
@@ -29,6 +32,8 @@ const EXTENSIONS: [&str; 3] = [".conf", ".conflist", ".json"];
 pub(super) const PROBE_LIMIT: Duration = Duration::from_secs(10);
 /// How soon a default network is looked for again where a plugin failed to answer.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often the files are read again that change while they are read; the next call goes on.
+const READINGS: usize = 8;
 /// The capability that needs the pod CIDR.
 const IP_RANGES: &str = "ipRanges";
 
@@ -55,6 +60,8 @@ pub struct CniNetworkPlugin {
     loaded: RwLock<Arc<Loaded>>,
     /// Numbers the readings: an older one never replaces a newer.
     readings: AtomicU64,
+    /// Made when the host first asks for its descriptor.
+    notifier: OnceCell<Notifier>,
     /// What killed processes left of their writing is removed when this handle first works on a pod.
     pub(super) swept: Once,
 }
@@ -64,6 +71,8 @@ pub struct CniNetworkPlugin {
 pub(super) struct Loaded {
     reading: u64,
     fingerprint: Fingerprint,
+    /// All of them as they were at one time, so that no answer is made of two states.
+    pub(super) files: Vec<NetworkFile>,
     /// The last good one, even where this reading found none.
     pub(super) default: Option<Arc<CniNetwork>>,
     pub(super) error: Option<Error>,
@@ -73,9 +82,41 @@ pub(super) struct Loaded {
     pub(super) networks: OnceLock<Vec<NetworkStatus>>,
 }
 
+/// A network file as it was read.
+#[derive(Debug)]
+pub(super) struct NetworkFile {
+    pub(super) path: PathBuf,
+    pub(super) list: Result<NetworkConfigList>,
+    /// Where the last plugins of the list came from, in their order.
+    pub(super) plugin_files: Vec<PathBuf>,
+}
+
+impl NetworkFile {
+    fn read(path: PathBuf) -> Self {
+        let list = read_file(&path);
+        let plugin_files = list.as_ref().map(|list| plugin_files(&path, list)).unwrap_or_default();
+        Self { path, list, plugin_files }
+    }
+
+    /// Whether it could not be read for a reason that `stat` does not see the end of: no descriptor, no memory, the disk.
+    fn may_be_fine(&self) -> bool {
+        let error = self.list.as_ref().err().and_then(Error::os_error);
+        error.is_some_and(|error| [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EIO].contains(&error))
+    }
+}
+
 impl Loaded {
     pub(super) fn last_load(&self) -> LastLoad {
         LastLoad { ok: self.error.is_none(), error: self.error.as_ref().map(ToString::to_string) }
+    }
+}
+
+/// What the host is still to be told, also after a panic.
+struct Untold<'a>(&'a Notifier);
+
+impl Drop for Untold<'_> {
+    fn drop(&mut self) {
+        self.0.wake();
     }
 }
 
@@ -102,6 +143,7 @@ impl CniNetworkPlugin {
             pod_cidr: Mutex::new(options.pod_cidr.clone()),
             loaded: RwLock::default(),
             readings: AtomicU64::new(0),
+            notifier: OnceCell::new(),
             swept: Once::new(),
             options,
         };
@@ -139,9 +181,10 @@ impl CniNetworkPlugin {
     /// The kubelet's `syncNetworkConfig`.
     pub(super) fn read_configuration(&self, call: &Call) -> Result<Arc<Loaded>> {
         let reading = self.readings.fetch_add(1, Ordering::Relaxed) + 1;
-        let fingerprint = self.fingerprint();
+        let (fingerprint, files) = self.read_files();
         let mut retry = None;
-        let (default, error) = match self.find_default_network(call, &mut retry) {
+        let found = files.as_ref().map_err(Clone::clone);
+        let (default, error) = match found.and_then(|files| self.find_default_network(call, files, &mut retry)) {
             Ok(network) => (Some(Arc::new(network)), None),
             // The call is over, which says nothing about the files.
             Err(error) if error.class().is_end_of_call() => return Err(error),
@@ -150,7 +193,12 @@ impl CniNetworkPlugin {
                 (self.snapshot().default.clone(), Some(error))
             }
         };
-        let loaded = Arc::new(Loaded { reading, fingerprint, default, error, retry, networks: OnceLock::new() });
+        let files = files.unwrap_or_default();
+        if files.iter().any(NetworkFile::may_be_fine) {
+            retry = Some(Instant::now());
+        }
+        let networks = OnceLock::new();
+        let loaded = Arc::new(Loaded { reading, fingerprint, files, default, error, retry, networks });
         let mut current = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
         if current.reading < reading {
             *current = loaded.clone();
@@ -158,17 +206,51 @@ impl CniNetworkPlugin {
         Ok(loaded)
     }
 
+    /// Every network file, and what `stat` said of them before. Read again where they changed meanwhile: a directory is
+    /// swapped at once, but is not read at once.
+    fn read_files(&self) -> (Fingerprint, Result<Vec<NetworkFile>>) {
+        let mut before = self.fingerprint();
+        for _ in 1..READINGS {
+            let files = self.read_files_once();
+            let after = self.fingerprint();
+            if before.equals(&after) {
+                return (before, files);
+            }
+            before = after;
+        }
+        (before, self.read_files_once())
+    }
+
+    fn read_files_once(&self) -> Result<Vec<NetworkFile>> {
+        Ok(conf_files(&self.options.conf_dir, &EXTENSIONS)?.into_iter().map(NetworkFile::read).collect())
+    }
+
+    /// Answers a host that asks how things are: its descriptor is quiet then, unless that fails. A set-up does not, or the
+    /// event loop would not learn what a set-up on another thread has seen first.
+    fn told<T>(&self, ask: impl FnOnce() -> Result<T>) -> Result<T> {
+        let Some(notifier) = self.notifier.get() else { return ask() };
+        let untold = Untold(notifier);
+        notifier.renew();
+        let answer = ask()?;
+        std::mem::forget(untold);
+        Ok(answer)
+    }
+
     /// The kubelet's `getDefaultCNINetwork`: the first file, sorted, that can be used. Sets `retry` where an earlier one
     /// may be usable a moment later.
-    fn find_default_network(&self, call: &Call, retry: &mut Option<Instant>) -> Result<CniNetwork> {
+    fn find_default_network(
+        &self,
+        call: &Call,
+        files: &[NetworkFile],
+        retry: &mut Option<Instant>,
+    ) -> Result<CniNetwork> {
         let dir = self.options.conf_dir.display();
-        let files = conf_files(&self.options.conf_dir, &EXTENSIONS)?;
         if files.is_empty() {
             return Err(Error::new(ErrorClass::NotReady, format!("no networks found in {dir}")));
         }
         let mut skipped = Vec::new();
         for file in files {
-            match self.load_file(call, &file) {
+            match self.check_file(call, file) {
                 Ok(network) => match &self.options.default_network {
                     Some(wanted) if *wanted != network.list.name => {}
                     _ => return Ok(network),
@@ -180,7 +262,7 @@ impl CniNetworkPlugin {
                     if self.may_pass(&error) {
                         *retry = Instant::now().checked_add(RETRY);
                     }
-                    skipped.push((file, error));
+                    skipped.push((&file.path, error));
                 }
             }
         }
@@ -207,21 +289,16 @@ impl CniNetworkPlugin {
         }
     }
 
-    /// Reads one file and asks its plugins whether they can serve it.
-    pub(super) fn load_file(&self, call: &Call, file: &Path) -> Result<CniNetwork> {
-        let list = read_file(file)?;
+    /// Asks the plugins of a file whether they can serve it.
+    fn check_file(&self, call: &Call, file: &NetworkFile) -> Result<CniNetwork> {
+        let list = file.list.clone()?;
         let capabilities = self.validate(call, &list)?;
-        Ok(CniNetwork { file: file.to_owned(), list, capabilities })
+        Ok(CniNetwork { file: file.path.clone(), list, capabilities })
     }
 
     /// Asks the list's plugins whether they can serve it; one that hangs does not hold the call.
     pub(super) fn validate(&self, call: &Call, list: &NetworkConfigList) -> Result<Vec<String>> {
         self.cni.validate_network_list(&call.limited(PROBE_LIMIT), list)
-    }
-
-    /// Every network file.
-    pub(super) fn network_files(&self) -> Result<Vec<PathBuf>> {
-        conf_files(&self.options.conf_dir, &EXTENSIONS)
     }
 
     /// The default network, where pods can be set up on it (the kubelet's `checkInitialized`).
@@ -266,7 +343,7 @@ pub(super) fn pod_for_host(request: &PodRequest) -> String {
 
 /// Reads one network file: a list, or a single configuration that becomes one. Plugins from files of their own are
 /// inlined, so that the cached text needs no directory.
-pub(super) fn read_file(file: &Path) -> Result<NetworkConfigList> {
+fn read_file(file: &Path) -> Result<NetworkConfigList> {
     let is_list = file.extension().is_some_and(|extension| extension == "conflist");
     let list = if is_list {
         NetworkConfigList::from_file(file)?
@@ -274,6 +351,15 @@ pub(super) fn read_file(file: &Path) -> Result<NetworkConfigList> {
         NetworkConfigList::from_plugin(&PluginConfig::from_file(file)?)?
     };
     Ok(self_contained(list))
+}
+
+/// The plugins' own files beside a list.
+fn plugin_files(file: &Path, list: &NetworkConfigList) -> Vec<PathBuf> {
+    if list.load_only_inlined_plugins {
+        return Vec::new();
+    }
+    let dir = file.parent().unwrap_or(Path::new("")).join(&list.name);
+    conf_files(&dir, &[".conf"]).unwrap_or_default()
 }
 
 /// The list with a text that has all of its plugins.
@@ -311,11 +397,16 @@ impl NetworkPlugin for CniNetworkPlugin {
     }
 
     fn status(&self, call: &Call) -> Result<Status> {
-        self.configuration(call).and_then(|loaded| self.status_of(call, &loaded))
+        self.told(|| self.configuration(call).and_then(|loaded| self.status_of(call, &loaded)))
     }
 
     fn reload(&self, call: &Call) -> Result<Status> {
-        self.read_configuration(call).and_then(|loaded| self.status_of(call, &loaded))
+        self.told(|| self.read_configuration(call).and_then(|loaded| self.status_of(call, &loaded)))
+    }
+
+    fn changes(&self) -> Result<BorrowedFd<'_>> {
+        let options = &self.options;
+        self.notifier.get_or_try_init(|| Notifier::new(&options.conf_dir, &options.bin_dirs)).map(Notifier::fd)
     }
 
     fn capabilities(&self, call: &Call) -> Result<Vec<String>> {
@@ -339,5 +430,27 @@ impl NetworkPlugin for CniNetworkPlugin {
             None => *pod_cidr = Some(cidr),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_without_a_trace_on_disk_is_read_again_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("10.conflist"), "{").unwrap();
+        let file = |path: &Path| NetworkFile::read(path.to_owned()).may_be_fine();
+        // Reading one's own memory from its begin is EIO.
+        assert!(file(Path::new("/proc/self/mem")));
+        for path in ["10.conflist", "missing"] {
+            assert!(!file(&dir.path().join(path)), "{path}");
+        }
+        std::os::unix::fs::symlink("/proc/self/mem", dir.path().join("20.conflist")).unwrap();
+        let options = json!({"confDir": dir.path(), "binDirs": []}).to_string();
+        let options = PluginOptions::from_json(&options).unwrap();
+        let loaded = CniNetworkPlugin::new(options, Hooks::default(), None).unwrap().snapshot();
+        assert!(loaded.retry.is_some_and(|retry| retry <= Instant::now()));
     }
 }

@@ -12,7 +12,7 @@ use crate::json::Object;
 use crate::names::{ContainerId, IfName};
 use crate::network::{Cni, CniConfig, GcArgs, GcAttachment};
 use crate::pod::attached::{Attached, Removals};
-use crate::pod::cni::{CniNetworkPlugin, read_file};
+use crate::pod::cni::CniNetworkPlugin;
 use crate::pod::{Collected, CollectedNetwork, NetworkName, loopback};
 use crate::store::{CacheEntry, Key, Locked, Recorded};
 
@@ -87,7 +87,7 @@ struct Done {
 impl CniNetworkPlugin {
     /// Deletes what no valid pod has, and runs the plugins' own GC. Nothing stops at an error.
     pub(super) fn collect(&self, call: &Call, request: &GcRequest) -> Result<Collected> {
-        let seen = self.look_around()?;
+        let seen = self.look_around(call)?;
         let mut done = Done::default();
         let mut busy = Vec::new();
         let all_valid = |pod: &ContainerId| matches!(request.valid_pods.get(pod), Some(None));
@@ -129,7 +129,7 @@ impl CniNetworkPlugin {
         Ok(())
     }
 
-    fn look_around(&self) -> Result<Seen> {
+    fn look_around(&self, call: &Call) -> Result<Seen> {
         let (mut finished, mut pods, mut networks) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
         let mut record = |entry: &CacheEntry| {
             if let Ok(list) = NetworkConfigList::from_any(&entry.config) {
@@ -154,11 +154,12 @@ impl CniNetworkPlugin {
             pods.insert(entry.key.container_id.clone());
             finished.insert(entry.key);
         }
-        for file in self.network_files().unwrap_or_default() {
-            match read_file(&file) {
-                Ok(list) => drop(networks.insert(list.name.clone(), list)),
+        let configured = self.configuration(call)?;
+        for file in &configured.files {
+            match &file.list {
+                Ok(list) => drop(networks.insert(list.name.clone(), list.clone())),
                 Err(error) => {
-                    tracing::warn!(target: "cnirt::pod", file = %file.display(), %error, "GC passes over a network configuration");
+                    tracing::warn!(target: "cnirt::pod", file = %file.path.display(), %error, "GC passes over a network configuration");
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! The manager around a network plugin: one operation at a time for each pod, limits, cancellation, counts.
 
 use std::ffi::CStr;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,12 @@ impl PluginManager {
     /// `cni` or `kubernetes.io/no-op`.
     pub fn plugin_name(&self) -> &'static CStr {
         self.plugin.name()
+    }
+
+    /// A descriptor for event loops: it is readable where the configuration may have changed, until a
+    /// [`status`](Self::status) or a [`reload`](Self::reload) succeeds. Do not read it.
+    pub fn changes(&self) -> Result<BorrowedFd<'_>> {
+        self.plugin.changes()
     }
 
     /// Attaches a pod to its networks.

@@ -15,6 +15,7 @@ mod loopback;
 mod manager;
 mod metrics;
 mod noop;
+mod notify;
 mod operation;
 mod options;
 #[cfg(test)]
@@ -29,9 +30,10 @@ mod tests;
 mod watch;
 
 use std::ffi::CStr;
+use std::os::fd::BorrowedFd;
 
 use crate::call::Call;
-use crate::error::Result;
+use crate::error::{Error, ErrorClass, Result};
 
 pub use answer::{
     CheckedNetwork, Collected, CollectedNetwork, KnownNetwork, KnownPod, LastLoad, NetworkName, NetworkResult,
@@ -79,6 +81,13 @@ pub trait NetworkPlugin: Send + Sync {
 
     /// Tells of an event; unknown names are ignored.
     fn event(&self, name: &str, details: &str) -> Result<()>;
+
+    /// A descriptor that is readable where the configuration may have changed, until a status or a reload succeeds.
+    /// `E_UNSUPPORTED` where there is no configuration.
+    fn changes(&self) -> Result<BorrowedFd<'_>> {
+        let name = self.name().to_string_lossy();
+        Err(Error::new(ErrorClass::Unsupported, format!("network plugin {name}: there is no configuration to watch")))
+    }
 }
 
 /// What the host tells about its pods (the kubelet's `network.Host`). `None`: the host has no such function.

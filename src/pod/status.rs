@@ -1,12 +1,10 @@
 //! Whether pods can be set up, and what is configured.
 
-use std::path::Path;
-
 use crate::call::Call;
-use crate::conf::{NetworkConfigList, conf_files};
+use crate::conf::NetworkConfigList;
 use crate::error::{Result, code};
 use crate::network::{Cni, capabilities};
-use crate::pod::cni::{CniNetworkPlugin, Loaded, PROBE_LIMIT, read_file};
+use crate::pod::cni::{CniNetworkPlugin, Loaded, NetworkFile, PROBE_LIMIT};
 use crate::pod::{NetworkStatus, PluginStatus, Status};
 
 impl CniNetworkPlugin {
@@ -15,7 +13,7 @@ impl CniNetworkPlugin {
         let networks = if let Some(networks) = loaded.networks.get() {
             networks.clone()
         } else {
-            let networks = self.inspect_files(call)?;
+            let networks = loaded.files.iter().map(|file| self.inspect_file(call, file)).collect::<Result<Vec<_>>>()?;
             // What is not valid may be so a moment later.
             if networks.iter().all(|network| network.valid) {
                 let _ = loaded.networks.set(networks.clone());
@@ -50,56 +48,47 @@ impl CniNetworkPlugin {
         Ok(status)
     }
 
-    fn inspect_files(&self, call: &Call) -> Result<Vec<NetworkStatus>> {
-        // An unreadable directory is the last load's error; here there is just nothing to list.
-        let files = self.network_files().unwrap_or_default();
-        files.iter().map(|file| self.inspect_file(call, file)).collect()
-    }
-
-    fn inspect_file(&self, call: &Call, file: &Path) -> Result<NetworkStatus> {
+    fn inspect_file(&self, call: &Call, file: &NetworkFile) -> Result<NetworkStatus> {
         let mut status = NetworkStatus {
             name: String::new(),
-            file: file.display().to_string(),
+            file: file.path.display().to_string(),
             cni_version: String::new(),
             valid: false,
             reason: None,
             capabilities: Vec::new(),
             plugins: Vec::new(),
         };
-        let list = match read_file(file) {
+        let list = match &file.list {
             Ok(list) => list,
             Err(error) => {
                 status.reason = Some(error.to_string());
                 return Ok(status);
             }
         };
-        status.plugins = self.inspect_plugins(call, file, &list);
-        status.capabilities = capabilities(&list);
-        let validated = self.validate(call, &list);
+        status.plugins = self.inspect_plugins(call, file, list);
+        status.capabilities = capabilities(list);
+        let validated = self.validate(call, list);
         if validated.as_ref().is_err_and(|error| error.class().is_end_of_call()) {
             call.check()?;
         }
         status.valid = validated.is_ok();
         status.reason = validated.err().map(|error| error.to_string());
-        status.name = list.name;
-        status.cni_version = list.cni_version;
+        status.name.clone_from(&list.name);
+        status.cni_version.clone_from(&list.cni_version);
         Ok(status)
     }
 
-    fn inspect_plugins(&self, call: &Call, file: &Path, list: &NetworkConfigList) -> Vec<PluginStatus> {
+    fn inspect_plugins(&self, call: &Call, file: &NetworkFile, list: &NetworkConfigList) -> Vec<PluginStatus> {
         // The plugins of files come after the inlined ones, in the order of the files.
-        let dir = file.parent().unwrap_or(Path::new("")).join(&list.name);
-        let separate =
-            if list.load_only_inlined_plugins { Vec::new() } else { conf_files(&dir, &[".conf"]).unwrap_or_default() };
-        let inlined = list.plugins.len().saturating_sub(separate.len());
+        let inlined = list.plugins.len().saturating_sub(file.plugin_files.len());
         let plugins = list.plugins.iter().enumerate();
         plugins
             .map(|(index, plugin)| {
-                let own = index.checked_sub(inlined).and_then(|index| separate.get(index));
+                let own = index.checked_sub(inlined).and_then(|index| file.plugin_files.get(index));
                 let path = self.cni.exec.find_in_path(call, &plugin.plugin_type, &self.cni.path).ok();
                 PluginStatus {
                     plugin_type: plugin.plugin_type.clone(),
-                    file: own.map_or(file, |own| own).display().to_string(),
+                    file: own.unwrap_or(&file.path).display().to_string(),
                     path: path.map(|path| path.display().to_string()),
                     engine: "process",
                 }

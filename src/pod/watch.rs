@@ -1,6 +1,7 @@
 //! Whether the configuration may have changed: what `stat` says of the directory, its files, and the plugin directories.
 //!
-//! No thread and no watch: a directory may vanish, come back, or be swapped by a symlink, and the next call sees it.
+//! No thread and no watch: a directory may vanish, come back, or be swapped by a symlink, and the next call sees it. What
+//! wakes an event loop meanwhile is `notify`.
 
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
@@ -10,9 +11,19 @@ use std::time::{Duration, SystemTime};
 /// Two states with equal fingerprints are the same configuration, unless one was taken too early to say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Fingerprint {
-    files: Vec<(OsString, Option<Stat>)>,
+    files: Vec<Seen>,
     /// False where a file was so young that a second write could leave the same time stamps.
     settled: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seen {
+    path: PathBuf,
+    /// Of a symbolic link itself: one that was swapped and swapped back leads to the same file, but something else may
+    /// have been read meanwhile.
+    link: Option<Stat>,
+    /// Symbolic links followed.
+    file: Option<Stat>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +39,7 @@ struct Stat {
 /// Beyond the granularity of time stamps on any file system that configurations are kept on.
 const SETTLING: Duration = Duration::from_millis(50);
 /// Of a directory with more entries than this only the first ones are looked at, and itself.
-const MOST_ENTRIES: usize = 4096;
+pub(super) const MOST_ENTRIES: usize = 4096;
 
 impl Fingerprint {
     /// The state now. Take it before reading the files, not after.
@@ -39,14 +50,20 @@ impl Fingerprint {
         for dir in bin_dirs {
             add(&mut files, dir, 1);
         }
-        let newest = files.iter().filter_map(|(_, stat)| stat.map(|stat| stat.changed.max(stat.modified))).max();
+        let stats = files.iter().flat_map(|seen| seen.link.iter().chain(&seen.file));
+        let newest = stats.map(|stat| stat.changed.max(stat.modified)).max();
         let settled = newest.is_none_or(|newest| is_settled(newest, SystemTime::now()));
         Self { files, settled }
     }
 
+    /// Whether nothing changed that can be seen, between one taken and the other.
+    pub(super) fn equals(&self, other: &Self) -> bool {
+        self.files == other.files
+    }
+
     /// Whether a state read under `self` still holds under `now`.
     pub(super) fn holds(&self, now: &Self) -> bool {
-        self.settled && self.files == now.files
+        self.settled && self.equals(now)
     }
 }
 
@@ -58,9 +75,12 @@ fn is_settled((seconds, nanoseconds): (i64, i64), now: SystemTime) -> bool {
     age.map_or(true, |age| age > SETTLING)
 }
 
-fn add(files: &mut Vec<(OsString, Option<Stat>)>, path: &Path, depth: u8) {
-    let metadata = std::fs::metadata(path).ok();
-    files.push((path.as_os_str().to_owned(), metadata.as_ref().map(stat)));
+fn add(files: &mut Vec<Seen>, path: &Path, depth: u8) {
+    let itself = std::fs::symlink_metadata(path).ok();
+    let is_link = itself.as_ref().is_some_and(std::fs::Metadata::is_symlink);
+    let metadata = if is_link { std::fs::metadata(path).ok() } else { itself.clone() };
+    let link = itself.filter(|_| is_link).as_ref().map(stat);
+    files.push(Seen { path: path.to_owned(), link, file: metadata.as_ref().map(stat) });
     if depth == 0 || !metadata.is_some_and(|metadata| metadata.is_dir()) {
         return;
     }
@@ -116,6 +136,10 @@ mod tests {
                 symlink(dir.path().join("target1"), conf.join("b.conf")).unwrap();
             }),
             ("symlink's target", &|| fs::write(dir.path().join("target1"), "12").unwrap()),
+            ("symlink swapped for one that leads to the same", &|| {
+                symlink(dir.path().join("target1"), dir.path().join("new")).unwrap();
+                fs::rename(dir.path().join("new"), conf.join("b.conf")).unwrap();
+            }),
             ("binary", &|| fs::write(bin.join("bridge"), "").unwrap()),
             ("file gone", &|| fs::remove_file(conf.join("a.conf")).unwrap()),
             ("directory gone", &|| fs::remove_dir_all(&conf).unwrap()),

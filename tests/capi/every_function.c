@@ -68,6 +68,8 @@ int main(void) {
     expect("cni_plugin_new", rc == CNI_OK && plugin != NULL && out == NULL);
     expect("cni_plugin_name", strcmp(cni_plugin_name(plugin), "kubernetes.io/no-op") == 0);
 
+    expect("cni_plugin_fd", cni_plugin_fd(plugin) == -1);
+
     rc = cni_setup_pod(plugin, request, &out);
     answered("cni_setup_pod", rc, out, "\"pod1\"");
     rc = cni_check_pod(plugin, request, &out);

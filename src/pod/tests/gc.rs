@@ -1,7 +1,5 @@
 //! GC of a node's pods.
 
-use std::time::Duration;
-
 use super::unfinished::c1;
 use super::*;
 
@@ -123,12 +121,19 @@ fn one_error_stops_nothing_and_a_busy_pod_comes_last() {
     }
     let other = node.cache().locks().pod(&Call::default(), &c1(), "setup_pod").unwrap();
     node.answer("y GC", failing(999, "no"));
-    let mut request = GcRequest::from_json(r#"{"validPods": []}"#).unwrap();
-    request.timeout = Some(Duration::from_millis(50));
-    let error = node.manager.gc(&request).unwrap_err();
-    assert_eq!(error.class(), ErrorClass::Timeout);
+    let request = GcRequest::from_json(r#"{"validPods": [], "callId": "gc"}"#).unwrap();
+    let error = std::thread::scope(|scope| {
+        let gc = scope.spawn(|| node.manager.gc(&request).unwrap_err());
+        while node.cache_files().len() > 1 {
+            assert!(!gc.is_finished());
+            std::thread::yield_now();
+        }
+        node.manager.cancel(Some("gc"));
+        gc.join().unwrap()
+    });
+    assert_eq!(error.class(), ErrorClass::Cancelled);
     let (words, pid) = (error.to_string(), std::process::id());
-    let said = format!("waiting for pod c1, which this process, {pid} (setup_pod c1) works on: timed out after 50 ms");
+    let said = format!("waiting for pod c1, which this process, {pid} (setup_pod c1) works on: the call was cancelled");
     assert!(words.starts_with(&said), "{words}");
     assert!(words.contains("waiting until nobody works on a pod; this process"), "{words}");
     assert_eq!(node.cache_files(), ["a-c1-eth0"]);

@@ -71,6 +71,7 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "cni_plugin_metrics": (c_int32, [PluginPointer, _out]),
     "cni_plugin_event": (c_int32, [PluginPointer, c_char_p, c_char_p, _out]),
     "cni_plugin_cancel": (c_int32, [PluginPointer, c_char_p]),
+    "cni_plugin_fd": (c_int, [PluginPointer]),
     "cni_plugin_start": (c_int32, [PluginPointer, c_char_p, c_char_p, POINTER(OpPointer), _out]),
     "cni_runtime_start": (c_int32, [RuntimePointer, c_char_p, c_char_p, c_char_p, POINTER(OpPointer), _out]),
     "cni_op_fd": (c_int, [OpPointer]),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from . import _answers as answers
 from ._callbacks import ExecPlugin, FindPlugin, GetNetns, GetPodPortMappings, Host, Log, report
-from ._errors import from_answer
+from ._errors import ForkedError, from_answer
 from ._ffi import PluginPointer, Text, lib, text_in
 from ._managed import Managed
 from ._requests import PluginOptions, PodRequest, dumps, to_object
@@ -109,6 +109,22 @@ class Plugin(Managed):
     def metrics(self) -> str:
         """The handle's metrics as Prometheus text."""
         return self._text(lib.cni_plugin_metrics)
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when the configuration may have changed, so that `selectors` and asyncio's
+        `add_reader` take this object.
+
+        It is readable at first, and after a change until `status()` or `reload()` succeeds: call one of them then, and
+        do not read from it. It is closed with this object; take it out of event loops before. OSError where there is
+        none: with the no-op network plugin, in a callback, and where the system has none to spare.
+        """
+        with self._in_use() as pointer:
+            fd = int(lib.cni_plugin_fd(pointer))
+        if fd < 0 and self._is_forked():
+            raise from_answer(ForkedError.rc, None)
+        if fd < 0:
+            raise OSError("there is no descriptor for changes of the configuration; the log callback was told why")
+        return fd
 
     @property
     def name(self) -> str:
