@@ -190,8 +190,8 @@ impl CniNetworkPlugin {
     /// Writes back what is left of an intent, or removes it: `done` are the attachments that are not left.
     fn settle(&self, pod: &ContainerId, recorded: &Recorded, done: &BTreeSet<Key>) -> Result<()> {
         match recorded {
-            Recorded::Nothing => Ok(()),
-            Recorded::Torn(_) => self.intents().remove(pod),
+            // With nothing there may be a rest of one.
+            Recorded::Nothing | Recorded::Torn(_) => self.intents().remove(pod),
             Recorded::Intent(intent) => {
                 let left = intent.attachments.iter().filter(|one| !done.contains(&one.entry.key)).cloned();
                 let left = Intent { attachments: left.collect(), ..intent.clone() };

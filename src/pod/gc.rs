@@ -109,12 +109,24 @@ impl CniNetworkPlugin {
         if let Err(error) = self.run_plugins_gc(call, request, &seen, &mut done.errors) {
             done.errors.push(error);
         }
-        done.errors.extend(self.cache().locks().sweep().err());
-        self.cache().sweep();
+        done.errors.extend(self.sweep(call).err());
         match Error::joined(done.errors) {
             Some(error) => Err(error),
             None => Ok(Collected { deleted: done.deleted }),
         }
+    }
+
+    /// Removes what killed processes left that holds nothing.
+    fn sweep(&self, call: &Call) -> Result<()> {
+        for pod in self.intents().abandoned()? {
+            let locked = self.cache().locks().try_pod(call, &pod, OPERATION)?;
+            if locked.is_some() && matches!(self.intents().read(&pod)?, Recorded::Nothing) {
+                self.intents().remove(&pod)?;
+            }
+        }
+        self.cache().locks().sweep()?;
+        self.cache().sweep();
+        Ok(())
     }
 
     fn look_around(&self, call: &Call) -> Result<Seen> {

@@ -18,6 +18,8 @@ mod noop;
 mod notify;
 mod operation;
 mod options;
+#[cfg(test)]
+mod power_cut_tests;
 mod request;
 mod runtime_conf;
 mod setup;

@@ -6,10 +6,12 @@
 //!
 //! Knows nothing of what the files hold. Errors name the system call and the path.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{FileType, Mode, OFlags, Stat, StatxFlags};
 use rustix::io::Errno;
@@ -116,6 +118,9 @@ impl Dir {
                 Err(errno) => return Err(failed("open", at, errno)),
             }
         };
+        if missing.is_empty() && durability == Durability::Full {
+            dir.settle(|| dir.sync_parent())?;
+        }
         for name in missing.into_iter().rev() {
             dir.make_directory(name, durability)?;
             let path = dir.path_of(name);
@@ -128,6 +133,9 @@ impl Dir {
     /// Opens a directory in this one, after making it with mode 0700 where it is missing; a symbolic link is an error.
     pub(super) fn child(&self, name: &str, durability: Durability) -> Result<Self> {
         if let Some(child) = self.open_child(name)? {
+            if durability == Durability::Full {
+                child.settle(|| self.sync())?;
+            }
             return Ok(child);
         }
         self.make_directory(OsStr::new(name), durability)?;
@@ -162,6 +170,37 @@ impl Dir {
             // Else the next call would take it for one that is finished.
             let _ = sys::rmdir(self, name);
         })
+    }
+
+    /// Sees to it that a directory that was there is there for good, once in this process: who made it may have been
+    /// killed before he synced its name, and all that is in it would go with it.
+    fn settle(&self, sync: impl FnOnce() -> Result<()>) -> Result<()> {
+        /// Real hosts have three of them.
+        const MOST: usize = 1000;
+        static SETTLED: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
+        let settled = || SETTLED.lock().unwrap_or_else(PoisonError::into_inner);
+        let stat = self.stat()?;
+        let identity = (stat.st_dev, stat.st_ino);
+        if settled().contains(&identity) {
+            return Ok(());
+        }
+        sync()?;
+        let mut settled = settled();
+        if settled.len() >= MOST {
+            settled.clear();
+        }
+        settled.insert(identity);
+        Ok(())
+    }
+
+    /// Syncs the directory that this one is in, where that may be opened.
+    fn sync_parent(&self) -> Result<()> {
+        let path = self.path_of(OsStr::new(".."));
+        match sys::open_child_directory(self, OsStr::new("..")) {
+            Ok(fd) => Self { fd, path }.sync(),
+            Err(Errno::ACCESS | Errno::PERM) => Ok(()),
+            Err(errno) => Err(failed("open", &path, errno)),
+        }
     }
 
     /// The path of a file in here, for messages.
@@ -221,6 +260,8 @@ impl Dir {
         match sys::unlink(self, name) {
             Ok(()) => Ok(true),
             Err(Errno::NOENT | Errno::NAMETOOLONG) => Ok(false),
+            // Said before anybody looks whether the file is there.
+            Err(Errno::ROFS) if self.type_of(name)?.is_none() => Ok(false),
             Err(errno) => Err(failed("unlink", &self.path_of(name), errno)),
         }
     }

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::journal::{Fault, counted, faulted};
 use super::*;
+use crate::call::Call;
 use crate::error::{ErrorClass, Result};
 use crate::testing;
 
@@ -82,6 +83,83 @@ struct Operation {
     done: fn(&Cache, &Path) -> bool,
     /// Whether reading an entry is part of it and may fail without harm.
     lenient: bool,
+}
+
+fn intent() -> Intent {
+    let attachments = vec![Intended { entry: new(), started: None }];
+    Intent { container_id: new().key.container_id, loopback: false, owner: None, attachments }
+}
+
+/// What a set-up does of its own before the first plugin.
+fn begin(cache: &Cache) -> Result<()> {
+    cache.intents().begin(&intent())?.note(0, 1, None)
+}
+
+fn read_intent(cache: &Cache) -> Result<Option<Intent>> {
+    match cache.intents().read(&new().key.container_id)? {
+        Recorded::Nothing => Ok(None),
+        Recorded::Intent(intent) => Ok(Some(intent)),
+        Recorded::Torn(error) => Err(error),
+    }
+}
+
+/// Intents and locks.
+fn own_operations() -> Vec<Operation> {
+    let nothing = |_: &Cache, _: &Path| ();
+    let any = |_: &Cache, _: &Path| true;
+    let with_intent = |cache: &Cache, _: &Path| begin(cache).unwrap();
+    vec![
+        Operation {
+            name: "begin an intent",
+            arrange: nothing,
+            run: begin,
+            done: |cache, _| read_intent(cache).unwrap().is_some_and(|intent| intent.attachments[0].started == Some(1)),
+            lenient: true,
+        },
+        Operation {
+            name: "keep an intent",
+            arrange: with_intent,
+            run: |cache| cache.intents().keep(&intent()),
+            done: |cache, _| read_intent(cache).unwrap().is_some_and(|intent| intent.attachments[0].started.is_none()),
+            lenient: true,
+        },
+        Operation {
+            name: "read an intent",
+            arrange: with_intent,
+            run: |cache| {
+                // Nobody knows how far it was where its progress cannot be read.
+                let started = read_intent(cache)?.unwrap().attachments[0].started;
+                assert!([None, Some(1)].contains(&started));
+                Ok(())
+            },
+            done: any,
+            lenient: true,
+        },
+        Operation {
+            name: "remove an intent",
+            arrange: with_intent,
+            run: |cache| cache.intents().remove(&new().key.container_id),
+            done: |cache, _| read_intent(cache).unwrap().is_none() && cache.intents().abandoned().unwrap().is_empty(),
+            lenient: false,
+        },
+        Operation {
+            name: "all intents",
+            arrange: with_intent,
+            run: |cache| {
+                assert_eq!(cache.intents().all()?.len(), 1);
+                Ok(())
+            },
+            done: any,
+            lenient: true,
+        },
+        Operation {
+            name: "lock a pod",
+            arrange: nothing,
+            run: |cache| cache.locks().pod(&Call::default(), &new().key.container_id, "setup_pod").map(drop),
+            done: any,
+            lenient: true,
+        },
+    ]
 }
 
 fn operations() -> Vec<Operation> {
@@ -173,7 +251,8 @@ fn operations() -> Vec<Operation> {
 
 fn temporary_files(dir: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(dir.join("cnirt")) else { return Vec::new() };
-    entries.map(|entry| entry.unwrap().path()).collect()
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("tmp-")).collect()
 }
 
 /// One operation in a directory of its own, with one call that fails.
@@ -212,7 +291,9 @@ fn try_point(operation: &Operation, skipped: usize, call: &str, fault: Fault) ->
     let of_process = matches!(fault, Fault::Errno(Errno::MFILE | Errno::NFILE | Errno::NOMEM));
     let changes = matches!(call, "create" | "mkdir" | "chmod" | "write" | "fsync" | "rename" | "unlink");
     // What is wrong with a file that is only in the way does not matter, nor that a temporary file stays.
-    let best_effort = operation.name == "sweep" || operation.name.starts_with("prepare") && call == "unlink";
+    // A lock's holder is noted for messages only.
+    let best_effort =
+        ["sweep", "lock a pod"].contains(&operation.name) || operation.name.starts_with("prepare") && call == "unlink";
     if !is_harmless(call, fault) && !best_effort && (changes || of_process || !operation.lenient) {
         assert!(failed, "{what}: it must not go unnoticed");
     }
@@ -244,7 +325,7 @@ fn try_point(operation: &Operation, skipped: usize, call: &str, fault: Fault) ->
 #[test]
 fn each_call_fails_in_turn_with_each_error() {
     let (mut points, mut errors) = (0, 0);
-    for operation in operations() {
+    for operation in operations().into_iter().chain(own_operations()) {
         let temp = testing::memory_dir();
         let dir = temp.path().join("cache");
         (operation.arrange)(&Cache::new(&dir, Durability::Atomic), &dir);

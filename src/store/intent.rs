@@ -132,9 +132,8 @@ impl Intents {
     /// Every pod's intent.
     pub(crate) fn all(&self) -> Result<Vec<(ContainerId, Recorded)>> {
         let Some(intents) = self.dir.open_child(INTENTS)? else { return Ok(Vec::new()) };
-        let names = intents.names()?.into_iter();
-        let pods = names.filter_map(|name| ContainerId::parse(name.into_string().ok()?).ok());
-        let read = pods.map(|pod| self.read_in(&intents, &pod).map(|recorded| (pod, recorded)));
+        let read =
+            pods_in(&intents)?.into_iter().map(|pod| self.read_in(&intents, &pod).map(|recorded| (pod, recorded)));
         // One may have gone since.
         read.filter(|read| !matches!(read, Ok((_, Recorded::Nothing)))).collect()
     }
@@ -149,6 +148,17 @@ impl Intents {
             Some(progress) => progress.unlink(name).map(drop),
             None => Ok(()),
         }
+    }
+
+    /// Pods with progress and without an intent: who removed that was killed before he removed the other.
+    pub(crate) fn abandoned(&self) -> Result<Vec<ContainerId>> {
+        let Some(progress) = self.dir.open_child(PROGRESS)? else { return Ok(Vec::new()) };
+        let mut pods = pods_in(&progress)?;
+        if let Some(intents) = self.dir.open_child(INTENTS)? {
+            let intended = pods_in(&intents)?;
+            pods.retain(|pod| !intended.contains(pod));
+        }
+        Ok(pods)
     }
 
     /// Adds what the set-up noted after it had written its intent.
@@ -177,6 +187,12 @@ impl Intents {
         }
         Ok(())
     }
+}
+
+/// The pods that have a file here.
+fn pods_in(dir: &Dir) -> Result<Vec<ContainerId>> {
+    let names = dir.names()?.into_iter();
+    Ok(names.filter_map(|name| ContainerId::parse(name.into_string().ok()?).ok()).collect())
 }
 
 /// A line of progress.

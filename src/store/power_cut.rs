@@ -44,6 +44,7 @@ pub(crate) fn write(root: &Path, disk: &Disk) {
 }
 
 /// A disk, and how it came about.
+#[derive(Clone, Debug)]
 pub(crate) struct State {
     pub(crate) disk: Disk,
     /// After so many operations.
@@ -51,22 +52,24 @@ pub(crate) struct State {
     pub(crate) lost: String,
 }
 
+/// The disk where processes died after these operations, and the system lives.
+pub(crate) fn killed(root: &Path, before: &Disk, ops: &[Op]) -> Disk {
+    Journal::new(root, before, ops).disk(ops.len(), &HashMap::new())
+}
+
 /// Every disk that a power cut at some point may leave, each once: the operations were done below `root`, which was as
 /// `before`, all of it durable.
 pub(crate) fn states(root: &Path, before: &Disk, ops: &[Op]) -> Vec<State> {
     let journal = Journal::new(root, before, ops);
     let mut seen = BTreeSet::new();
-    let mut states = Vec::new();
-    for after in 0..=ops.len() {
-        for (lost, fates) in journal.choices(after) {
-            let disk = journal.disk(after, &fates);
-            // The end is special even where nothing is: what was promised must be there.
-            if seen.insert(disk.clone()) || after == ops.len() {
-                states.push(State { disk, after, lost });
-            }
-        }
-    }
-    states
+    let all = (0..=ops.len()).flat_map(|after| journal.states(after, true));
+    // The end is special even where nothing is: what was promised must be there.
+    all.filter(|state| seen.insert(state.disk.clone()) || state.after == ops.len()).collect()
+}
+
+/// The disks that a power cut after all operations may leave, where names are lost and what was written is whole.
+pub(crate) fn ends(root: &Path, before: &Disk, ops: &[Op]) -> Vec<State> {
+    Journal::new(root, before, ops).states(ops.len(), false).collect()
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,10 +184,16 @@ impl<'a> Journal<'a> {
         journal
     }
 
-    /// What may become of the steps that are not durable after so many operations.
-    fn choices(&self, after: usize) -> Vec<(String, HashMap<usize, Fate>)> {
+    fn states(&self, after: usize, contents: bool) -> impl Iterator<Item = State> {
+        let choices = self.choices(after, contents).into_iter();
+        choices.map(move |(lost, fates)| State { disk: self.disk(after, &fates), after, lost })
+    }
+
+    /// What may become of the steps that are not durable after so many operations; of `contents`, too.
+    fn choices(&self, after: usize, contents: bool) -> Vec<(String, HashMap<usize, Fate>)> {
         let is_pending = |step: &Step| step.op <= after && step.durable.is_none_or(|durable| durable > after);
-        let pending: Vec<usize> = (0..self.steps.len()).filter(|index| is_pending(&self.steps[*index])).collect();
+        let is_meant = |step: &Step| is_pending(step) && (contents || !matches!(step.change, Change::Data(..)));
+        let pending: Vec<usize> = (0..self.steps.len()).filter(|index| is_meant(&self.steps[*index])).collect();
         let lose = |steps: &[usize]| steps.iter().map(|step| (*step, Fate::Lost)).collect::<HashMap<_, _>>();
         let mut choices = vec![("nothing".to_owned(), HashMap::new()), ("everything".to_owned(), lose(&pending))];
         for &index in &pending {
