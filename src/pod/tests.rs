@@ -1,7 +1,7 @@
 //! The pod level over plugins that exist in the host's callbacks only. Real plugins are in `tests/scenarios`.
 
 mod gc;
-mod review;
+mod hazards;
 mod unfinished;
 
 use std::collections::HashMap;

@@ -55,6 +55,11 @@ fn start_time(pid: u32) -> Option<u64> {
     fields.split_whitespace().nth(19)?.parse().ok()
 }
 
+/// What the kernel calls the time since the machine was last started; empty where there is no `/proc`.
+pub(crate) fn boot_id() -> String {
+    Process::current().boot_id
+}
+
 impl Holder {
     /// This process, at work on a pod; an empty one is all of them.
     pub(crate) fn current(operation: &str, pod: &str) -> Self {
@@ -63,7 +68,12 @@ impl Holder {
 
     /// Whether the machine has not been started anew since.
     pub(crate) fn is_of_this_boot(&self) -> bool {
-        self.process.boot_id == Process::current().boot_id
+        let boot_id = &self.process.boot_id;
+        !boot_id.is_empty() && *boot_id == Process::current().boot_id
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.process.is_running()
     }
 
     pub(super) fn to_value(&self) -> Value {

@@ -1,4 +1,4 @@
-//! What a review found: each test shows one defect, and fails.
+//! Sequences in which an address could leak for ever, or what is in use be taken away.
 
 use std::time::Duration;
 
@@ -19,16 +19,17 @@ fn intended(network: &str, if_name: &str, list: &Value) -> Intended {
         key: Key::parse(network, "c1", if_name).unwrap(),
         config: list.to_string().into_bytes(),
         netns: NETNS.to_owned(),
+        netns_id: None,
         cni_args: None,
         capability_args: serde_json::Map::new(),
         result: None,
         owner: Some("cnirt".to_owned()),
     };
-    Intended { entry, started: None }
+    Intended { entry, started: None, refused: false }
 }
 
 fn intent(loopback: bool, attachments: Vec<Intended>) -> Intent {
-    Intent { container_id: c1(), loopback, owner: Some("cnirt".to_owned()), attachments }
+    Intent { container_id: c1(), loopback, owner: Some("cnirt".to_owned()), of_earlier_boot: false, attachments }
 }
 
 /// As after a power cut: what was noted does not count.
