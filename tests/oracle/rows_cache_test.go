@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/types"
@@ -52,6 +53,11 @@ func cacheRows() []row {
 	for _, one := range []struct{ name, text string }{
 		{"a zero-byte file", ""},
 		{"half an object", `{"kind":"cniCacheV1","conf`},
+		{"an entry torn in its result", whole[:len(whole)-40]},
+		{"an entry without its last byte", whole[:len(whole)-1]},
+		{"an entry of zeros", strings.Repeat("\x00", len(whole))},
+		{"an entry whose end is zeros", whole[:100] + strings.Repeat("\x00", len(whole)-100)},
+		{"an entry and more after it", whole + "}"},
 		{"a list", `[]`},
 		{"null", `null`},
 		{"an empty object", `{}`},
@@ -75,6 +81,7 @@ func cacheRows() []row {
 		rows = append(rows,
 			row{name: "in the cache: " + one.name, conf: list, cache: map[string]string{at: one.text}, steps: read},
 			row{name: "CHECK and DEL with " + one.name, conf: list, cache: map[string]string{at: one.text}, steps: steps("check", "del", "attachments")},
+			row{name: "GC and ADD with " + one.name, conf: list, cache: map[string]string{at: one.text, "results/net-pod2-eth0": entry("net", "pod2", "eth0", "")}, steps: steps("gc", "add", "cached result", "attachments", "del")},
 		)
 	}
 	return rows

@@ -20,12 +20,25 @@ type textRow struct {
 	name string
 	// files are put into a directory first.
 	files map[string]string
-	// do is parse, file, load, files or convert.
+	// do is parse, file, load, files or convert, which C has too, or the name of a function that the Rust API has.
 	do string
 	// text is the configuration, the network's name, the extensions by commas, or the result.
 	text string
-	// version is what a result is converted to.
+	// version is what a result is converted to or read as.
 	version string
+	// values are injected.
+	values map[string]any
+	// path of a file below the directory that is read instead of one with the text.
+	path string
+}
+
+// file is the path of what the Rust API reads.
+func (r textRow) file(dir string) (string, error) {
+	if r.path != "" {
+		return filepath.Join(dir, r.path), nil
+	}
+	path := filepath.Join(dir, "net.conflist")
+	return path, os.WriteFile(path, []byte(r.text), 0o600)
 }
 
 func TestTexts(t *testing.T) {
@@ -33,7 +46,7 @@ func TestTexts(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			dir := row.directory(t)
-			theirs, ours := askBoth(row, dir)
+			theirs, ours := askBoth(t, row, dir)
 			theirs.hide(dir)
 			ours.hide(dir)
 			checkDifferences(t, row.name, differing(theirs, ours), theirs, ours)
@@ -57,7 +70,7 @@ func (r textRow) directory(t testing.TB) string {
 }
 
 // askBoth answers a text row.
-func askBoth(row textRow, dir string) (outcome, outcome) {
+func askBoth(t testing.TB, row textRow, dir string) (outcome, outcome) {
 	theirs, ours := outcome{}, outcome{}
 	said, err := safely(func() (string, error) { return askTheirs(row, dir) })
 	theirs.add("result", canonical(said))
@@ -76,10 +89,71 @@ func askBoth(row textRow, dir string) (outcome, outcome) {
 		answer = confFiles(dir, strings.Split(row.text, ","))
 	case "convert":
 		answer = resultConvert(row.text, row.version)
+	default:
+		answer = row.askRust(t, dir)
 	}
 	ours.add("error", answer.err)
 	ours.add("result", canonical(withoutFile(answer.json)))
 	return theirs, ours
+}
+
+// askRust answers a row whose function only the Rust API has.
+func (r textRow) askRust(t testing.TB, dir string) answer {
+	if r.do == "loadConf" {
+		return askRust(t, r.do, map[string]any{"dir": filepath.Join(dir, r.path), "name": r.text})
+	}
+	file, err := r.file(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := map[string]any{"file": file}
+	switch r.do {
+	case "injectConf":
+		with["values"] = r.values
+	case "create":
+		with["version"] = r.version
+	}
+	return askRust(t, r.do, with)
+}
+
+// askLibcni answers the same by libcni.
+func (r textRow) askLibcni(dir string) (string, error) {
+	if r.do == "loadConf" {
+		return showPlugin(libcni.LoadConf(filepath.Join(dir, r.path), r.text))
+	}
+	file, err := r.file(dir)
+	if err != nil {
+		return "", err
+	}
+	switch r.do {
+	case "confFromFile":
+		return showPlugin(libcni.ConfFromFile(file))
+	case "networkConfFromFile":
+		return showList(libcni.NetworkConfFromFile(file))
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	switch r.do {
+	case "confFromBytes":
+		return showPlugin(libcni.ConfFromBytes(text))
+	case "networkConfFromBytes":
+		return showList(libcni.NetworkConfFromBytes(text))
+	case "create":
+		return showResult(create.Create(r.version, text))
+	}
+	one, err := libcni.NetworkPluginConfFromBytes(text)
+	if err != nil {
+		return "", err
+	}
+	switch r.do {
+	case "injectConf":
+		return showPlugin(libcni.InjectConf(one, r.values))
+	case "confListFromConf":
+		return showList(libcni.ConfListFromConf(one))
+	}
+	return "", fmt.Errorf("no such call: %q", r.do)
 }
 
 // withoutFile leaves out which file a list came from, which libcni does not say.
@@ -136,12 +210,14 @@ func askTheirs(row textRow, dir string) (string, error) {
 		}
 		text, err := json.Marshal(append([]string{}, files...))
 		return string(text), err
+	case "convert":
+		result, err := create.CreateFromBytes([]byte(row.text))
+		if err != nil {
+			return "", err
+		}
+		return showResult(result.GetAsVersion(row.version))
 	}
-	result, err := create.CreateFromBytes([]byte(row.text))
-	if err != nil {
-		return "", err
-	}
-	return showResult(result.GetAsVersion(row.version))
+	return row.askLibcni(dir)
 }
 
 func showResult(result types.Result, err error) (string, error) {
@@ -149,6 +225,20 @@ func showResult(result types.Result, err error) (string, error) {
 		return "", err
 	}
 	text, err := json.Marshal(result)
+	return string(text), err
+}
+
+// showPlugin prints a plugin's configuration as rust/main.rs does.
+func showPlugin(plugin *libcni.PluginConfig, err error) (string, error) {
+	if err != nil {
+		return "", err
+	}
+	capabilities := plugin.Network.Capabilities
+	if capabilities == nil {
+		capabilities = map[string]bool{}
+	}
+	text, err := json.Marshal(map[string]any{"type": plugin.Network.Type, "name": plugin.Network.Name,
+		"cniVersion": plugin.Network.CNIVersion, "capabilities": capabilities, "bytes": string(plugin.Bytes)})
 	return string(text), err
 }
 

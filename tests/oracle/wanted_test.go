@@ -18,6 +18,8 @@ var (
 		"float64 when the next plugin gets it."}
 	bytesSorted = why{"Bytes of standard input", "Keys are sorted at every level, and `<`, `>` and `&` are not escaped. " +
 		"The JSON is the same."}
+	beingWritten = why{"Plugins that are being written", "A plugin whose file is open for writing (ETXTBSY) is tried again for some 5 s, " +
+		"as libcni means to: built by a Go of today its second try is always an error, which hides the first one."}
 	cancelled = why{"Cancelled calls", "A cancelled call says that it was cancelled; libcni says that the plugin failed without a " +
 		"message, because it was killed."}
 	cacheFirst = why{"The cache is tried first", "A cache directory that cannot be used is an error before the first plugin runs, " +
@@ -130,4 +132,33 @@ var wanted = map[string]difference{
 	"the first plugin answers ADD with text":                        {words, []string{"1 add: error"}},
 	"the first plugin answers ADD with text, and fails":             {words, []string{"1 add: error", "1 add: msg"}},
 	"the first plugin answers ADD with two objects":                 {words, []string{"1 add: error"}},
+	"CHECK and DEL with an entry and more after it":                 {words, []string{"1 check: error"}},
+	"CHECK and DEL with an entry of zeros":                          {words, []string{"1 check: error"}},
+	"CHECK and DEL with an entry torn in its result":                {words, []string{"1 check: error"}},
+	"CHECK and DEL with an entry whose end is zeros":                {words, []string{"1 check: error"}},
+	"CHECK and DEL with an entry without its last byte":             {words, []string{"1 check: error"}},
+	"ConfFromBytes text":                                            {words, []string{"error"}},
+	"ConfFromFile broken.conf":                                      {fileNames, []string{"error"}},
+	"ConfFromFile empty.conf":                                       {fileNames, []string{"error"}},
+	"ConfFromFile no-type.conf":                                     {fileNames, []string{"error"}},
+	"ConfListFromConf text":                                         {words, []string{"error"}},
+	"InjectConf a type that is a number":                            {words, []string{"error"}},
+	"InjectConf beside an integer above 2^53":                       {numbers, []string{"result"}},
+	"InjectConf capabilities of a wrong type":                       {words, []string{"error"}},
+	"InjectConf dns of a wrong type":                                {words, []string{"error"}},
+	"InjectConf text beyond ASCII":                                  {bytesSorted, []string{"result"}},
+	"InjectConf text with HTML":                                     {bytesSorted, []string{"result"}},
+	"LoadConf past a broken file":                                   {fileNames, []string{"error"}},
+	"LoadConf where a .conf is a list":                              {fileNames, []string{"error"}},
+	"NetworkConfFromBytes text":                                     {words, []string{"error"}},
+	"NetworkConfFromFile empty.conf":                                {fileNames, []string{"error"}},
+	"NetworkConfFromFile half.conflist":                             {fileNames, []string{"error"}},
+	"NetworkConfFromFile none.conflist":                             {fileNames, []string{"error"}},
+	"a plugin that somebody goes on writing":                        {beingWritten, []string{"1 add: error", "1 add: msg"}},
+	"a plugin that somebody is done writing after a while":          {beingWritten, []string{"1 add: code", "1 add: depth", "1 add: error", "1 add: msg", "1 add: result", "1 add: run 1", "cache/results/net-pod1-eth0"}},
+	"in the cache: an entry and more after it":                      {words, []string{"1 cached result: error", "2 cached config: error"}},
+	"in the cache: an entry of zeros":                               {words, []string{"1 cached result: error", "2 cached config: error"}},
+	"in the cache: an entry torn in its result":                     {words, []string{"1 cached result: error", "2 cached config: error"}},
+	"in the cache: an entry whose end is zeros":                     {words, []string{"1 cached result: error", "2 cached config: error"}},
+	"in the cache: an entry without its last byte":                  {words, []string{"1 cached result: error", "2 cached config: error"}},
 }
