@@ -40,6 +40,8 @@ func textRows() []textRow {
 		"cniVersions with what is none":         `{"name":"n","cniVersions":["x"],"plugins":[{"type":"a"}]}`,
 		"cniVersions beside a version of words": `{"name":"n","cniVersion":"x","cniVersions":["1.0.0"],"plugins":[{"type":"a"}]}`,
 		"a version of four parts":               `{"name":"n","cniVersions":["1.0.0.0"],"plugins":[{"type":"a"}]}`,
+		"cniVersions, two of them the same":     `{"name":"n","cniVersion":"1.0.0","cniVersions":["1","0.4.0"],"plugins":[{"type":"a"}]}`,
+		"what serde_json calls a number":        `{"name":"n","plugins":[{"type":"a","x":{"$serde_json::private::Number":"1"},"y":{"$serde_json::private::Number":"y"}}]}`,
 		"a single network":                      `{"cniVersion":"0.3.1","name":"n","type":"a","x":{"b":1,"a":2}}`,
 		"a single network, keys in other case":  `{"name":"n","type":"a","Type":"b"}`,
 		"a single network without name":         `{"type":"a"}`,
@@ -111,6 +113,7 @@ func textRows() []textRow {
 		}
 	}
 	for name, text := range map[string]string{
+		"a dns twice":             `{"cniVersion":"1.0.0","ips":[{"address":"10.0.0.1/8"}],"dns":{"domain":"d"},"dns":{"search":["s"]}}`,
 		"no addresses":            `{"cniVersion":"1.0.0"}`,
 		"two of each family":      `{"cniVersion":"1.0.0","ips":[{"address":"10.0.0.1/8"},{"address":"10.0.0.2/8"},{"address":"fd00::1/64"},{"address":"fd00::2/64"}],"routes":[{"dst":"::/0"},{"dst":"0.0.0.0/0"}]}`,
 		"null in ips":             `{"cniVersion":"1.0.0","ips":[null]}`,
@@ -159,7 +162,7 @@ func rustRows(dir map[string]string, list func(name string) string) []textRow {
 		rows = append(rows, textRow{name: "NetworkConfFromFile " + path, do: "networkConfFromFile", path: path, files: files})
 	}
 	for name, text := range map[string]string{"a plugin": single, "a list": list("b"), "an object without type": `{"name":"b"}`, "null": "null", "text": `"x"`,
-		"a key twice": `{"type":"a","type":"b"}`, "keys in other case": `{"TYPE":"a","Name":"n","CNIVersion":"1"}`} {
+		"a key twice": `{"type":"a","type":"b"}`, "an object twice": `{"type":"a","capabilities":{"x":true},"capabilities":{"y":true}}`, "a key in two cases": `{"type":"a","Type":"b"}`, "keys in other case": `{"TYPE":"a","Name":"n","CNIVersion":"1"}`} {
 		rows = append(rows,
 			textRow{name: "ConfFromBytes " + name, do: "confFromBytes", text: text},
 			textRow{name: "NetworkConfFromBytes " + name, do: "networkConfFromBytes", text: text},

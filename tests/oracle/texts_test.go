@@ -28,17 +28,8 @@ type textRow struct {
 	version string
 	// values are injected.
 	values map[string]any
-	// path of a file below the directory that is read instead of one with the text.
+	// path below the directory is what is read.
 	path string
-}
-
-// file is the path of what the Rust API reads.
-func (r textRow) file(dir string) (string, error) {
-	if r.path != "" {
-		return filepath.Join(dir, r.path), nil
-	}
-	path := filepath.Join(dir, "net.conflist")
-	return path, os.WriteFile(path, []byte(r.text), 0o600)
 }
 
 func TestTexts(t *testing.T) {
@@ -102,12 +93,10 @@ func (r textRow) askRust(t testing.TB, dir string) answer {
 	if r.do == "loadConf" {
 		return askRust(t, r.do, map[string]any{"dir": filepath.Join(dir, r.path), "name": r.text})
 	}
-	file, err := r.file(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	with := map[string]any{"file": file}
+	with := map[string]any{"text": r.text}
 	switch r.do {
+	case "confFromFile", "networkConfFromFile":
+		with = map[string]any{"file": filepath.Join(dir, r.path)}
 	case "injectConf":
 		with["values"] = r.values
 	case "create":
@@ -118,24 +107,14 @@ func (r textRow) askRust(t testing.TB, dir string) answer {
 
 // askLibcni answers the same by libcni.
 func (r textRow) askLibcni(dir string) (string, error) {
-	if r.do == "loadConf" {
-		return showPlugin(libcni.LoadConf(filepath.Join(dir, r.path), r.text))
-	}
-	file, err := r.file(dir)
-	if err != nil {
-		return "", err
-	}
+	path, text := filepath.Join(dir, r.path), []byte(r.text)
 	switch r.do {
+	case "loadConf":
+		return showPlugin(libcni.LoadConf(path, r.text))
 	case "confFromFile":
-		return showPlugin(libcni.ConfFromFile(file))
+		return showPlugin(libcni.ConfFromFile(path))
 	case "networkConfFromFile":
-		return showList(libcni.NetworkConfFromFile(file))
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return "", err
-	}
-	switch r.do {
+		return showList(libcni.NetworkConfFromFile(path))
 	case "confFromBytes":
 		return showPlugin(libcni.ConfFromBytes(text))
 	case "networkConfFromBytes":
@@ -187,7 +166,7 @@ func askTheirs(row textRow, dir string) (string, error) {
 	case "parse":
 		var object map[string]json.RawMessage
 		_ = json.Unmarshal([]byte(row.text), &object)
-		if _, ok := object["plugins"]; !ok && object["type"] != nil {
+		if _, ok := object["plugins"]; !ok && hasType(object) {
 			one, err := libcni.NetworkPluginConfFromBytes([]byte(row.text))
 			if err != nil {
 				return "", err
@@ -218,6 +197,16 @@ func askTheirs(row textRow, dir string) (string, error) {
 		return showResult(result.GetAsVersion(row.version))
 	}
 	return row.askLibcni(dir)
+}
+
+// hasType says that a plugin's type is there, in any case as for encoding/json.
+func hasType(object map[string]json.RawMessage) bool {
+	for key := range object {
+		if strings.EqualFold(key, "type") {
+			return true
+		}
+	}
+	return false
 }
 
 func showResult(result types.Result, err error) (string, error) {

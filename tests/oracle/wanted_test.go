@@ -36,8 +36,10 @@ var (
 		"removes one that it cannot read before the plugins ran."}
 	unreadable = why{"Entries that make no sense", "An entry of an unknown kind, or with a key of a wrong type, is unreadable: CHECK " +
 		"says so and DEL goes on without it. libcni takes such a file for a bare result, an empty one."}
-	surrogates    = why{"Invalid text", "Lone surrogates and invalid UTF-8 are refused; Go puts U+FFFD in their place."}
-	nesting       = why{"Nesting", "JSON may nest 125 levels deep in a configuration and 127 elsewhere; Go allows 10000."}
+	surrogates   = why{"Invalid text", "Lone surrogates and invalid UTF-8 are refused; Go puts U+FFFD in their place."}
+	nesting      = why{"Nesting", "JSON may nest 125 levels deep in a configuration and 127 elsewhere; Go allows 10000."}
+	repeatedKeys = why{"Repeated keys", "Of a key that an object has twice the last value counts, and of a configuration's keys that " +
+		"differ only in case the one in libcni's spelling. Go reads one value into the other: objects are merged, and the last spelling counts."}
 	extensions    = why{"Repeated extensions", "An extension that is given more than once lists a file once."}
 	nullElements  = why{"null in lists", "null as an element of a result's lists is an error or is left out; libcni panics."}
 	versionsWords = why{"cniVersions of a wrong type", "The message names the type that is there; libcni names the one that it wants."}
@@ -161,4 +163,9 @@ var wanted = map[string]difference{
 	"in the cache: an entry torn in its result":                     {words, []string{"1 cached result: error", "2 cached config: error"}},
 	"in the cache: an entry whose end is zeros":                     {words, []string{"1 cached result: error", "2 cached config: error"}},
 	"in the cache: an entry without its last byte":                  {words, []string{"1 cached result: error", "2 cached config: error"}},
+	"ConfFromBytes an object twice":                                 {repeatedKeys, []string{"result"}},
+	"ConfFromBytes a key in two cases":                              {repeatedKeys, []string{"result"}},
+	"convert a dns twice to 0.2.0":                                  {repeatedKeys, []string{"result"}},
+	"convert a dns twice to 0.4.0":                                  {repeatedKeys, []string{"result"}},
+	"convert a dns twice to 1.1.0":                                  {repeatedKeys, []string{"result"}},
 }

@@ -2,7 +2,7 @@
 //! on each line of standard output, both JSON. Compares nothing; the oracle beside it does.
 
 use std::io::{BufRead, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use cnirt::conf::{self, NetworkConfigList, PluginConfig};
 use cnirt::result::CniResult;
@@ -10,19 +10,18 @@ use cnirt::{Error, ErrorClass, Result};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// A call and its arguments; texts are in files, so that any bytes can be asked for.
+/// A call and its arguments.
 #[derive(Deserialize)]
 #[serde(tag = "call", content = "with", rename_all = "camelCase")]
 enum Question {
     LoadConf { dir: PathBuf, name: String },
-    LoadNetworkConf { dir: PathBuf, name: String },
     ConfFromFile { file: PathBuf },
-    ConfFromBytes { file: PathBuf },
+    ConfFromBytes { text: String },
     NetworkConfFromFile { file: PathBuf },
-    NetworkConfFromBytes { file: PathBuf },
-    ConfListFromConf { file: PathBuf },
-    InjectConf { file: PathBuf, values: Map<String, Value> },
-    Create { file: PathBuf, version: String },
+    NetworkConfFromBytes { text: String },
+    ConfListFromConf { text: String },
+    InjectConf { text: String, values: Map<String, Value> },
+    Create { text: String, version: String },
 }
 
 fn main() -> Result<(), std::io::Error> {
@@ -44,23 +43,18 @@ fn main() -> Result<(), std::io::Error> {
 fn ask(question: &Question) -> Result<Value> {
     Ok(match question {
         Question::LoadConf { dir, name } => plugin(&conf::load_conf(dir, name)?),
-        Question::LoadNetworkConf { dir, name } => conf::load_network_conf(dir, name)?.to_value(None),
         Question::ConfFromFile { file } => plugin(&PluginConfig::from_file(file)?),
-        Question::ConfFromBytes { file } => plugin(&PluginConfig::from_bytes(&read(file)?)?),
+        Question::ConfFromBytes { text } => plugin(&single(text)?),
         Question::NetworkConfFromFile { file } => NetworkConfigList::from_file(file)?.to_value(None),
-        Question::NetworkConfFromBytes { file } => NetworkConfigList::from_bytes(&read(file)?)?.to_value(None),
-        Question::ConfListFromConf { file } => {
-            NetworkConfigList::from_plugin(&PluginConfig::from_bytes(&read(file)?)?)?.to_value(None)
-        }
-        Question::InjectConf { file, values } => {
-            plugin(&conf::inject(&PluginConfig::from_bytes(&read(file)?)?, values)?)
-        }
-        Question::Create { file, version } => CniResult::create(version, &read(file)?)?.to_value(),
+        Question::NetworkConfFromBytes { text } => NetworkConfigList::from_bytes(text.as_bytes())?.to_value(None),
+        Question::ConfListFromConf { text } => NetworkConfigList::from_plugin(&single(text)?)?.to_value(None),
+        Question::InjectConf { text, values } => plugin(&conf::inject(&single(text)?, values)?),
+        Question::Create { text, version } => CniResult::create(version, text.as_bytes())?.to_value(),
     })
 }
 
-fn read(file: &Path) -> Result<Vec<u8>> {
-    std::fs::read(file).map_err(|error| Error::new(ErrorClass::Io, error.to_string()))
+fn single(text: &str) -> Result<PluginConfig> {
+    PluginConfig::from_bytes(text.as_bytes())
 }
 
 fn plugin(plugin: &PluginConfig) -> Value {
