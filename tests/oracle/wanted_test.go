@@ -31,17 +31,19 @@ var (
 	ownDirectory = why{"A directory beside results", "The cache directory has a directory `cnirt`, where files are written before " +
 		"they are renamed: an entry is there whole or not at all, and temporary files are never among the entries."}
 	namesChecked = why{"Names are checked before they become paths", "DEL, CHECK and the cache do not follow a container ID with " +
-		"dots and slashes to another attachment's entry."}
+		"dots and slashes to another attachment's entry, and an entry with names that no attachment can have is not listed."}
 	entryStays = why{"DEL forgets last", "The cache entry stays until every plugin's DEL succeeded, an unreadable one too; libcni " +
 		"removes one that it cannot read before the plugins ran."}
-	unreadable = why{"Entries that make no sense", "An entry of an unknown kind, or with a key of a wrong type, is unreadable: CHECK " +
+	unreadable = why{"Entries that make no sense", "An entry of an unknown kind, or with a key of a wrong type or in another case than libcni writes it, is unreadable: CHECK " +
 		"says so and DEL goes on without it. libcni takes such a file for a bare result, an empty one."}
 	surrogates   = why{"Invalid text", "Lone surrogates and invalid UTF-8 are refused; Go puts U+FFFD in their place."}
 	nesting      = why{"Nesting", "JSON may nest 125 levels deep in a configuration and 127 elsewhere; Go allows 10000."}
 	repeatedKeys = why{"Repeated keys", "Of a key that an object has twice the last value counts, and of a configuration's keys that " +
 		"differ only in case the one in libcni's spelling. Go reads one value into the other: objects are merged, and the last spelling counts."}
-	extensions    = why{"Repeated extensions", "An extension that is given more than once lists a file once."}
-	nullElements  = why{"null in lists", "null as an element of a result's lists is an error or is left out; libcni panics."}
+	extensions   = why{"Repeated extensions", "An extension that is given more than once lists a file once."}
+	nullElements = why{"null in lists", "null as an element of a result's lists is an error or is left out; libcni panics."}
+	absent       = why{"Absent addresses", "An address or a destination that a result lacks is written as `<nil>`, as libcni does; what gets such " +
+		"a result from C, Go's module too, cannot read that again."}
 	versionsWords = why{"cniVersions of a wrong type", "The message names the type that is there; libcni names the one that it wants."}
 	fileNames     = why{"Files are named", "An error about a file begins with its path."}
 )
@@ -168,4 +170,10 @@ var wanted = map[string]difference{
 	"convert a dns twice to 0.2.0":                                  {repeatedKeys, []string{"result"}},
 	"convert a dns twice to 0.4.0":                                  {repeatedKeys, []string{"result"}},
 	"convert a dns twice to 1.1.0":                                  {repeatedKeys, []string{"result"}},
+	"in the cache: an entry with base64 in lines":                   {unreadable, []string{"1 cached result: error", "1 cached result: result", "2 cached config: error", "2 cached config: result", "3 attachments: result"}},
+	"in the cache: an entry with arguments that are no pairs":       {unreadable, []string{"1 cached result: error", "1 cached result: result", "2 cached config: error", "2 cached config: result", "3 attachments: result"}},
+	"in the cache: an entry with keys in another case":              {unreadable, []string{"1 cached result: result", "2 cached config: error", "2 cached config: result", "3 attachments: result"}},
+	"in the cache: an entry without a container":                    {namesChecked, []string{"3 attachments: result"}},
+	"in the cache: an entry of a network whose name is a path":      {namesChecked, []string{"3 attachments: result"}},
+	"in the cache: an entry whose result has a route without dst":   {absent, []string{"1 cached result: error", "1 cached result: result"}},
 }
