@@ -36,7 +36,7 @@ func record(name string, at []string, theirs, ours outcome) {
 	}
 }
 
-// TestZDocs comes after the rows, which it needs; alone (-run Docs) it runs those that differ.
+// TestZDocs comes after the rows, which it needs, as its file does; alone (-run Docs) it runs those that differ.
 func TestZDocs(t *testing.T) {
 	for _, row := range allRows() {
 		if _, ok := wanted[row.name]; ok && !recorded(row.name) {
