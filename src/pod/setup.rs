@@ -70,14 +70,16 @@ impl CniNetworkPlugin {
         let call = &call;
         let torn = self.recover(call, request, &facts.netns)?;
         let mut known = self.known_attachments(&request.id)?;
-        if request.replace {
-            self.make_room(call, &facts, &mut known)?;
-        }
+        let in_the_way = if request.replace { self.in_the_way(call, request, &mut known)? } else { Vec::new() };
         let taken: BTreeSet<IfName> = known.into_iter().map(|entry| entry.key.if_name).collect();
         let attachments = self.plan(call, &facts, &taken)?;
         for attachment in &attachments {
-            let in_pieces = self.refuse_existing(attachment, &taken)?;
             self.cache().prepare(&attachment.key()?)?;
+        }
+        // Nothing goes for a set-up that was refused.
+        self.make_room(call, &facts, in_the_way)?;
+        for attachment in &attachments {
+            let in_pieces = self.refuse_existing(attachment, &taken)?;
             if torn || in_pieces {
                 self.clear(call, attachment)?;
             }
@@ -119,10 +121,7 @@ impl CniNetworkPlugin {
             let rt = facts.build_runtime_conf(&list, None, &if_name, true)?;
             return Ok(vec![Attachment { list, if_name, rt }]);
         };
-        let explicit = |network: &NetworkRequest| match (&network.if_name, &network.choice) {
-            (None, NetworkChoice::Default) if request.if_name.is_some() => request.if_name.clone(),
-            (given, _) => given.clone(),
-        };
+        let explicit = |network| wanted_if_name(request, network).cloned();
         let mut used = taken.clone();
         for network in networks {
             if let Some(if_name) = explicit(network).filter(|if_name| !taken.contains(if_name))
@@ -163,9 +162,8 @@ impl CniNetworkPlugin {
         if network.args.is_empty() { Ok(list) } else { list.with_args(&network.args) }
     }
 
-    /// `replace`: removes what is attached of the requested networks, and whatever has one of their interfaces.
-    fn make_room(&self, call: &Call, facts: &PodFacts<'_>, known: &mut Vec<CacheEntry>) -> Result<()> {
-        let request = facts.request;
+    /// `replace`: takes what is attached of the requested networks, and whatever has one of their interfaces.
+    fn in_the_way(&self, call: &Call, request: &PodRequest, known: &mut Vec<CacheEntry>) -> Result<Vec<CacheEntry>> {
         let default_if_name = request.if_name.as_ref().unwrap_or(&self.options.if_name);
         let mut meant = Vec::new();
         match &request.networks {
@@ -173,14 +171,20 @@ impl CniNetworkPlugin {
             Some(networks) => {
                 for network in networks {
                     let name = self.network_name(call, network)?;
-                    let if_name = network.if_name.as_ref();
+                    let if_name = wanted_if_name(request, network);
                     meant.extend(known.extract_if(.., |entry| {
                         is_meant(&entry.key, if_name, name.as_deref()) || Some(&entry.key.if_name) == if_name
                     }));
                 }
             }
         }
-        let attached = meant.into_iter().map(|entry| Attached { entry, unfinished: None });
+        Ok(meant)
+    }
+
+    /// Removes these attachments, which a set-up replaces.
+    fn make_room(&self, call: &Call, facts: &PodFacts<'_>, in_the_way: Vec<CacheEntry>) -> Result<()> {
+        let request = facts.request;
+        let attached = in_the_way.into_iter().map(|entry| Attached { entry, unfinished: None });
         let removals =
             attached.map(|attached| self.removal(&attached, Some(&facts.netns), None)).collect::<Result<_>>()?;
         let removals = Removals { list: removals, ..Removals::default() };
@@ -341,6 +345,12 @@ impl CniNetworkPlugin {
         }
         ips
     }
+}
+
+/// The interface that a requested network is to have, where the request says so.
+fn wanted_if_name<'a>(request: &'a PodRequest, network: &'a NetworkRequest) -> Option<&'a IfName> {
+    let of_the_pod = request.if_name.as_ref().filter(|_| network.choice == NetworkChoice::Default);
+    network.if_name.as_ref().or(of_the_pod)
 }
 
 /// The first `ethN` that nobody uses.
