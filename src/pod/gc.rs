@@ -9,7 +9,7 @@ use crate::call::Call;
 use crate::conf::NetworkConfigList;
 use crate::error::{Error, Result};
 use crate::json::Object;
-use crate::names::{ContainerId, IfName};
+use crate::names::{self, ContainerId, IfName};
 use crate::network::{Cni, CniConfig, GcArgs, GcAttachment};
 use crate::pod::attached::{Attached, Removals, Removed};
 use crate::pod::cni::CniNetworkPlugin;
@@ -61,9 +61,11 @@ impl GcRequest {
 fn read_pod(pod: &mut Object) -> Result<(ContainerId, Option<Vec<NetworkName>>)> {
     let id = ContainerId::parse(pod.required::<String>("id")?).map_err(|error| pod.refused("id", error))?;
     let networks = pod.optional_objects("networks", |network| {
+        let name = names::NetworkName::parse(network.required::<String>("network")?);
+        let name = name.map_err(|error| network.refused("network", error))?;
         let if_name: String = network.required("ifName")?;
         let if_name = IfName::parse(if_name).map_err(|error| network.refused("ifName", error))?;
-        Ok(NetworkName { network: network.required("network")?, if_name: if_name.to_string() })
+        Ok(NetworkName { network: name.to_string(), if_name: if_name.to_string() })
     })?;
     Ok((id, networks))
 }
