@@ -46,8 +46,10 @@ class _PodAttachments(TypedDict):
 
 
 class PodAttachments(_PodAttachments, total=False):
-    """The answer of teardown_pod: what was removed. `errors` are error objects, only where the removal was forced: what
-    may be left behind although its record is gone."""
+    """The answer of teardown_pod: what was removed.
+
+    `errors` are error objects, only where the removal was forced: what may be left behind although its record is gone.
+    """
 
     errors: list[dict[str, Any]]
 
@@ -66,8 +68,10 @@ class PodChecks(TypedDict):
 
 
 class KnownNetwork(Attachment):
-    """`unfinished`: a set-up that is under way, or neither ended well nor could be undone. `owner` is None where another
-    runtime made it."""
+    """`unfinished`: a set-up that is under way, or neither ended well nor could be undone.
+
+    `owner` is None where another runtime made it.
+    """
 
     netns: str
     owner: str | None

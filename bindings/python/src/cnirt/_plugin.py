@@ -63,8 +63,8 @@ class Plugin(Managed):
     ) -> answers.PodResult:
         """Attaches a pod to its networks; what a failed set-up began is undone, `rollback` of the exception tells how.
 
-        ExistsError where the pod is attached already, unless `replace` is True. What an earlier set-up of the pod neither
-        finished nor undid is undone first.
+        ExistsError where the pod is attached already, unless `replace` is True. What an earlier set-up of the pod
+        neither finished nor undid is undone first.
         """
         return cast(answers.PodResult, self._with_request(lib.cni_setup_pod, request, keywords))
 
@@ -105,9 +105,7 @@ class Plugin(Managed):
         """The capabilities that the default network's plugins declare, sorted."""
         return cast("list[str]", self._ask(lib.cni_plugin_capabilities))
 
-    def gc(
-        self, request: Mapping[str, Any] | None = None, /, **keywords: Unpack[GcRequest]
-    ) -> answers.Collected:
+    def gc(self, request: Mapping[str, Any] | None = None, /, **keywords: Unpack[GcRequest]) -> answers.Collected:
         """Deletes the attachments of pods that are not among `valid_pods`, then runs the plugins' own GC (CNI 1.1.0).
 
         Only what this object's `owner` made is deleted; attachments that others made are told to the plugins as valid.
