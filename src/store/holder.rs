@@ -41,9 +41,14 @@ impl Process {
         }
     }
 
+    /// Whether both are of one start of the machine; where that has no name, nobody knows.
+    fn shares_boot_with(&self, other: &Self) -> bool {
+        !self.boot_id.is_empty() && self.boot_id == other.boot_id
+    }
+
     /// False too for a process of another pid namespace.
     fn is_running(&self) -> bool {
-        self.boot_id == Self::current().boot_id && start_time(self.pid) == Some(self.start_time)
+        self.shares_boot_with(&Self::current()) && start_time(self.pid) == Some(self.start_time)
     }
 }
 
@@ -63,7 +68,7 @@ impl Holder {
 
     /// Whether the machine has not been started anew since.
     pub(crate) fn is_of_this_boot(&self) -> bool {
-        self.process.boot_id == Process::current().boot_id
+        self.process.shares_boot_with(&Process::current())
     }
 
     pub(super) fn to_value(&self) -> Value {
@@ -119,5 +124,7 @@ mod tests {
             assert_eq!(Holder::from_object(&other).to_string(), words, "{key}");
         }
         assert_eq!(Holder::from_object(&Map::new()), Holder::default());
+        // As where there is no /proc: it may be another boot.
+        assert!(!Process::default().shares_boot_with(&Process::default()));
     }
 }
