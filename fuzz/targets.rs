@@ -37,12 +37,27 @@ pub mod configuration {
         }
         let Ok(text) = std::str::from_utf8(bytes) else { return };
         // The parsed form has the texts as strings: it has to be taken for what it was made of.
-        if let Ok(NetworkConf::List(list)) = NetworkConf::parse(text)
-            && std::str::from_utf8(&list.bytes).is_ok()
-        {
-            let parsed = list.to_value(None).to_string();
-            let Ok(NetworkConf::List(again)) = NetworkConf::parse(&parsed) else { panic!("{parsed}") };
-            assert_eq!(again.to_value(None).to_string(), parsed);
+        match NetworkConf::parse(text) {
+            Ok(NetworkConf::List(list)) => {
+                let parsed = list.to_value(None).to_string();
+                let Ok(NetworkConf::List(again)) = NetworkConf::parse(&parsed) else { panic!("{parsed}") };
+                assert_eq!(again.to_value(None).to_string(), parsed);
+            }
+            Ok(NetworkConf::Single(single)) => {
+                let parsed = json!({
+                    "type": single.plugin_type,
+                    "name": single.name,
+                    "cniVersion": single.cni_version,
+                    "capabilities": single.capabilities,
+                    "bytes": std::str::from_utf8(&single.bytes).expect("it was text"),
+                });
+                let again = NetworkConf::parse(&parsed.to_string());
+                assert_eq!(again.expect("a parsed single network"), NetworkConf::Single(single.clone()));
+                let list = NetworkConfigList::from_plugin(&single).expect("a single network is a list of one");
+                assert_eq!((&list.name, &list.cni_version), (&single.name, &single.cni_version));
+                assert_eq!(list.plugins.len(), 1);
+            }
+            Err(_) => {}
         }
     }
 
@@ -69,7 +84,9 @@ pub mod configuration {
         let capability_args: Map<String, Value> =
             plugin.capabilities.keys().map(|name| (name.clone(), json!([name]))).collect();
         let text = build_one_config(&list.name, &list.cni_version, plugin, Some(&prev_result), &capability_args);
-        let got: Value = serde_json::from_slice(&text).expect("a plugin gets JSON");
+        // Not serde_json::Value's own reading, to which some keys mean something.
+        let got = PluginConfig::from_bytes(&text).expect("a plugin gets a configuration");
+        let got = got.object();
         assert_eq!(got["name"], list.name.as_str());
         assert_eq!(got["prevResult"], prev_result);
         let wanted = plugin.capabilities.values().any(|declared| *declared);
@@ -77,11 +94,14 @@ pub mod configuration {
     }
 }
 
-/// A result: every version converts to every other or says why not, and what comes back holds no more than it went
-/// with.
+/// A result: every version converts to every other or says why not; what both versions have survives, and there and back
+/// again changes nothing more.
 pub mod result_conversion {
-    use cnirt::result::{CniResult, convert_text};
+    use std::net::IpAddr;
+
+    use cnirt::result::{CniResult, Dns, Route, convert_text};
     use cnirt::version;
+    use ipnet::IpNet;
 
     pub fn run(bytes: &[u8]) {
         let read = CniResult::from_bytes(bytes);
@@ -97,6 +117,7 @@ pub mod result_conversion {
             if let Ok(converted) = result.get_as_version(version) {
                 assert_eq!(converted.version(), version);
                 read_again(&converted);
+                survives(&result, &converted);
                 settled(&converted, result.version());
             }
             if let Ok(text) = std::str::from_utf8(bytes) {
@@ -117,10 +138,95 @@ pub mod result_conversion {
     /// The second way there and back loses nothing more: what both versions have was kept the first time.
     fn settled(converted: &CniResult, version: &str) {
         let Ok(back) = converted.get_as_version(version) else { return };
+        survives(converted, &back);
         let there = back.get_as_version(converted.version()).expect("what came from a version goes to it");
         let again = there.get_as_version(version).expect("what went once goes again");
         assert_eq!(again, back);
         assert_eq!(there.addresses("eth0").len(), back.addresses("eth0").len());
+    }
+
+    /// An address and its gateway, and the index of its interface, in the order of the result.
+    type Address = (Option<IpNet>, Option<IpAddr>, Option<i64>);
+
+    /// What a result says whatever its version: interfaces by name, mac and sandbox, addresses, routes, resolver.
+    #[derive(Debug, PartialEq)]
+    struct Common {
+        dns: Dns,
+        interfaces: Vec<[String; 3]>,
+        addresses: Vec<Address>,
+        routes: Vec<Route>,
+    }
+
+    /// What both have is the same in both. The oldest versions have one address of each family, without an interface, and
+    /// the routes of the families that have one.
+    fn survives(from: &CniResult, to: &CniResult) {
+        let (mut wanted, found) = (common(from), common(to));
+        if let CniResult::V020(result) = to {
+            let has = [result.ip4.is_some(), result.ip6.is_some()];
+            if !matches!(from, CniResult::V020(_)) {
+                wanted.interfaces.clear();
+                wanted.addresses = first_of_each(from);
+                // First those of IPv4, then the others, each with destination and next hop.
+                wanted.routes.sort_by_key(|route| !is_v4(route.dst));
+                wanted.routes.retain(|route| if is_v4(route.dst) { has[0] } else { has[1] });
+                for route in &mut wanted.routes {
+                    *route = Route { dst: route.dst, gw: route.gw, ..Route::default() };
+                }
+            }
+        }
+        assert_eq!(found, wanted, "{} to {}", from.version(), to.version());
+    }
+
+    /// The first address of each family, as the result names it or, where it does not, as the address is.
+    fn first_of_each(from: &CniResult) -> Vec<Address> {
+        let addresses = common(from).addresses;
+        let family = |index: usize| match from {
+            CniResult::V040(result) => result.ips.iter().flatten().nth(index).map(|ip| ip.version.clone()),
+            _ => Some(if is_v4(addresses[index].0) { "4" } else { "6" }.to_owned()),
+        };
+        let first = |wanted: &str| (0..addresses.len()).find(|index| family(*index).as_deref() == Some(wanted));
+        let found = [first("4"), first("6")].into_iter().flatten();
+        found.map(|index| (addresses[index].0, addresses[index].1, None)).collect()
+    }
+
+    fn is_v4(net: Option<IpNet>) -> bool {
+        matches!(net, Some(IpNet::V4(_)))
+    }
+
+    fn common(result: &CniResult) -> Common {
+        match result {
+            CniResult::V020(result) => {
+                let configs = || [&result.ip4, &result.ip6].into_iter().flatten();
+                Common {
+                    dns: result.dns.clone(),
+                    interfaces: Vec::new(),
+                    addresses: configs().map(|config| (config.ip, config.gateway, None)).collect(),
+                    routes: configs().flat_map(|config| config.routes.clone()).collect(),
+                }
+            }
+            CniResult::V040(result) => Common {
+                dns: result.dns.clone(),
+                interfaces: result
+                    .interfaces
+                    .iter()
+                    .flatten()
+                    .map(|link| [&link.name, &link.mac, &link.sandbox].map(Clone::clone))
+                    .collect(),
+                addresses: result.ips.iter().flatten().map(|ip| (ip.address, ip.gateway, ip.interface)).collect(),
+                routes: result.routes.iter().flatten().cloned().collect(),
+            },
+            CniResult::V100(result) => Common {
+                dns: result.dns.clone(),
+                interfaces: result
+                    .interfaces
+                    .iter()
+                    .flatten()
+                    .map(|link| [&link.name, &link.mac, &link.sandbox].map(Clone::clone))
+                    .collect(),
+                addresses: result.ips.iter().flatten().map(|ip| (ip.address, ip.gateway, ip.interface)).collect(),
+                routes: result.routes.iter().flatten().cloned().collect(),
+            },
+        }
     }
 }
 

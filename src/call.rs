@@ -130,14 +130,24 @@ impl Call {
         Error::new(ErrorClass::Timeout, format!("timed out after {} ms", limit.as_millis()))
     }
 
-    /// A part of this call that must end within `limit`, or with the call.
+    /// A part of this call that must end within `limit`, or with the call; zero is no limit of its own.
     #[must_use]
     pub fn limited(&self, limit: Duration) -> Self {
-        if self.remaining().is_some_and(|left| left <= limit) {
+        if limit.is_zero() || self.remaining().is_some_and(|left| left <= limit) {
             return self.clone();
         }
         let Self { deadline, timeout, .. } = Self::with_timeout(Some(limit));
         Self { deadline, timeout, ..self.clone() }
+    }
+
+    /// The time of one of several parts that come one after another: half of what is left while others wait, so that
+    /// one that hangs does not take all.
+    #[must_use]
+    pub(crate) fn share(&self, others_wait: bool) -> Self {
+        match self.remaining() {
+            Some(left) if others_wait && !left.is_zero() => self.limited(left / 2),
+            _ => self.clone(),
+        }
     }
 
     /// A call for undoing: the same environment, id and lock, a limit of its own, deaf to this call's cancellation.
@@ -197,6 +207,15 @@ mod tests {
             call.cancel.cancel();
             assert!(part.cancel.is_cancelled());
         }
+    }
+
+    #[test]
+    fn parts_leave_time_to_those_behind_them() {
+        let call = Call::with_timeout(Some(Duration::from_secs(100)));
+        assert!(call.share(true).remaining().unwrap() <= Duration::from_secs(50));
+        assert!(call.share(false).remaining().unwrap() > Duration::from_secs(90));
+        assert_eq!(Call::default().share(true).remaining(), None);
+        assert!(call.limited(Duration::ZERO).remaining().unwrap() > Duration::from_secs(90));
     }
 
     #[test]

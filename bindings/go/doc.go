@@ -9,6 +9,8 @@
 //	defer plugin.Close()
 //	result, err := plugin.SetUpPod(ctx, cnirt.PodRequest{ID: "4f1c", Name: "web", NetNS: "/run/netns/web"})
 //
+// What pods that are gone left behind is deleted by [Plugin.GC], which is told the pods that are there.
+//
 // # Errors
 //
 // Every error of the library is an [*Error]. What kind of failure it was is asked with errors.Is and a [Class]:

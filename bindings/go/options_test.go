@@ -57,7 +57,10 @@ func fill(value reflect.Value) {
 	}
 }
 
-func testRoundTrip[T any](t *testing.T, source, keyPattern string) {
+// requestKeys finds the keys in the source of what reads a request.
+const requestKeys = `(?:optional|or_default|required|object|objects|optional_objects|milliseconds)(?:::<[^(]*>)?\("(\w+)"`
+
+func testRoundTrip[T any](t *testing.T, source, keyPattern string, least int) {
 	t.Helper()
 	var value, again T
 	fill(reflect.ValueOf(&value).Elem())
@@ -73,7 +76,7 @@ func testRoundTrip[T any](t *testing.T, source, keyPattern string) {
 	}
 	// The library's keys, from its source.
 	keys := found(keyPattern, read(t, source))
-	if len(keys) < 10 {
+	if len(keys) < least {
 		t.Errorf("only the keys %v were found", keys)
 	}
 	for _, key := range keys {
@@ -88,12 +91,11 @@ func testRoundTrip[T any](t *testing.T, source, keyPattern string) {
 }
 
 func TestOptionsRoundTrip(t *testing.T) {
-	testRoundTrip[Options](t, "../../src/pod/options.rs", `/// `+"`"+`(\w+)`+"`"+`: `)
+	testRoundTrip[Options](t, "../../src/pod/options.rs", `/// `+"`"+`(\w+)`+"`"+`: `, 10)
 }
 
 func TestPodRequestRoundTrip(t *testing.T) {
-	testRoundTrip[PodRequest](t, "../../src/pod/request.rs",
-		`(?:optional|or_default|required|object|objects|optional_objects)(?:::<[^(]*>)?\("(\w+)"`)
+	testRoundTrip[PodRequest](t, "../../src/pod/request.rs", requestKeys, 10)
 }
 
 func TestOptionsAreKnownToTheLibrary(t *testing.T) {
@@ -123,8 +125,7 @@ func TestPodRequestIsKnownToTheLibrary(t *testing.T) {
 	network := NetworkRequest{Name: "n", MAC: request.MAC, IPs: request.IPs, Args: map[string]any{"a": 1},
 		CNIArgs: [][2]string{{"a", "b"}}, CapabilityArgs: map[string]any{"c": true}, IfName: "eth1"}
 	request.Networks = []NetworkRequest{network, {Default: true}}
-	request.PortMappings[0].HostIP = "127.0.0.1"
-	request.Replace, request.Force = false, false
+	request.PortMappings[0].HostIP, request.Timeout = "127.0.0.1", time.Minute
 	if _, err := noop(t).SetUpPod(context.Background(), request); err != nil {
 		t.Error(err)
 	}
@@ -141,6 +142,9 @@ func TestEmptyIsNotAbsentWhereThatMatters(t *testing.T) {
 		{Options{Rollback: Ptr(false), Loopback: Ptr(false)}, `{"rollback":false,"loopback":false}`},
 		{PodRequest{ID: "a", PortMappings: []PortMapping{}}, `{"id":"a","portMappings":[]}`},
 		{PodRequest{ID: "a", Networks: []NetworkRequest{}}, `{"id":"a","networks":[]}`},
+		{GCRequest{}, `{}`},
+		{GCRequest{ValidPods: []ValidPod{}}, `{"validPods":[]}`},
+		{GCRequest{ValidPods: []ValidPod{{ID: "a", Networks: []Attachment{}}}}, `{"validPods":[{"id":"a","networks":[]}]}`},
 	} {
 		if text, err := json.Marshal(row.value); string(text) != row.want {
 			t.Errorf("got %s, %v, want %s", text, err, row.want)

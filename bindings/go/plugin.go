@@ -43,14 +43,16 @@ func (p *Plugin) Close() error {
 	return nil
 }
 
-// SetUpPod attaches a pod to its networks. It is ErrExists where the pod is attached already. What a failed set-up
-// began is undone; Error.Rollback tells how that went.
+// SetUpPod attaches a pod to its networks. It is ErrExists where the pod is attached already, unless PodRequest.Replace
+// is set. What an earlier set-up of the pod neither finished nor undid is undone first. What a failed set-up began is
+// undone; Error.Rollback tells how that went.
 func (p *Plugin) SetUpPod(ctx context.Context, request PodRequest) (*PodResult, error) {
 	return onPod[PodResult](ctx, p, "setup_pod", request)
 }
 
-// TearDownPod detaches a pod from its networks, as they were recorded. It needs no configuration and no network
-// namespace, and succeeds where nothing is known of the pod.
+// TearDownPod detaches a pod from its networks, as they were recorded, finished or not. It needs no configuration and no
+// network namespace, and succeeds where nothing is known of the pod. With PodRequest.Force it succeeds where plugins
+// fail, too; TearDownResult.Errors are what they said.
 func (p *Plugin) TearDownPod(ctx context.Context, request PodRequest) (*TearDownResult, error) {
 	return onPod[TearDownResult](ctx, p, "teardown_pod", request)
 }
@@ -65,7 +67,7 @@ func (p *Plugin) PodStatus(ctx context.Context, request PodRequest) (*PodStatus,
 	return onPod[PodStatus](ctx, p, "pod_status", request)
 }
 
-// ListPods returns every pod that is recorded.
+// ListPods returns every pod that is recorded, and every one whose set-up is under way or did not end.
 func (p *Plugin) ListPods(ctx context.Context) ([]KnownPod, error) {
 	return onPlugin[[]KnownPod](ctx, p, "list_pods")
 }
@@ -149,13 +151,18 @@ func decode[T any](text string) (answer T, err error) {
 	return answer, nil
 }
 
+// named is a call by the name in its request, which gets one where it has none.
+func named(callID *string) *call {
+	if *callID == "" {
+		*callID = uniqueCallID()
+	}
+	return &call{callID: *callID}
+}
+
 // onPod does one operation on a pod.
 func (p *Plugin) onPod(ctx context.Context, operation string, request PodRequest) (string, error) {
-	call := &call{podID: request.ID, callID: request.CallID}
-	if call.callID == "" {
-		call.callID = uniqueCallID()
-		request.CallID = call.callID
-	}
+	call := named(&request.CallID)
+	call.podID = request.ID
 	request.Timeout, call.limited = limit(ctx, request.Timeout, p.s.timeout)
 	text, err := encode("pod request", request)
 	if err != nil {

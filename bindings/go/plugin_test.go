@@ -99,6 +99,9 @@ func TestNoop(t *testing.T) {
 	if pods, err := plugin.ListPods(ctx); err != nil || len(pods) != 0 {
 		t.Error(pods, err)
 	}
+	if result, err := plugin.GC(ctx, GCRequest{ValidPods: []ValidPod{}}); err != nil || len(result.Deleted) != 0 {
+		t.Error(result, err)
+	}
 	for _, status := range []func(context.Context) (*Status, error){plugin.Status, plugin.Reload} {
 		if status, err := status(ctx); err != nil || !status.Ready || !status.LastLoad.OK {
 			t.Error(status, err)
@@ -284,7 +287,8 @@ func TestAContextThatIsOverBeginsNothing(t *testing.T) {
 	_, pods := plugin.ListPods(ctx)
 	_, status := plugin.Status(ctx)
 	_, pod := plugin.SetUpPod(ctx, pod("a"))
-	for _, err := range []error{pods, status, pod, plugin.Event(ctx, "x", nil)} {
+	_, gc := plugin.GC(ctx, GCRequest{ValidPods: []ValidPod{}})
+	for _, err := range []error{pods, status, pod, gc, plugin.Event(ctx, "x", nil)} {
 		if !errors.Is(err, ErrCancelled) || !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
@@ -329,7 +333,8 @@ func TestClosed(t *testing.T) {
 	_, set := plugin.SetUpPod(ctx, pod("a"))
 	_, status := plugin.Status(ctx)
 	_, metrics := plugin.Metrics(ctx)
-	for _, err := range []error{set, status, metrics, plugin.Event(ctx, "x", nil), plugin.Cancel("")} {
+	_, gc := plugin.GC(ctx, GCRequest{ValidPods: []ValidPod{}})
+	for _, err := range []error{set, status, metrics, gc, plugin.Event(ctx, "x", nil), plugin.Cancel("")} {
 		if !errors.Is(err, ErrClosed) {
 			t.Error(err)
 		}

@@ -53,9 +53,9 @@ type PodRequest struct {
 	// CallID names the call for callbacks and Plugin.Cancel; without one it gets one of its own. Of two calls with the
 	// same one that run at a time, either gets the callbacks.
 	CallID string `json:"callId,omitempty"`
-	// Replace makes a set-up remove first what is attached already.
+	// Replace makes a set-up remove first what the pod has of the requested networks and on their interfaces.
 	Replace bool `json:"replace,omitempty"`
-	// Force makes a teardown go on after errors and forget the attachments in any case.
+	// Force makes a teardown go on after errors and forget the attachments in any case. See TearDownResult.Errors.
 	Force bool `json:"force,omitempty"`
 }
 

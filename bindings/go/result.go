@@ -54,6 +54,8 @@ type TearDownResult struct {
 	Pod PodIdentity `json:"pod"`
 	// Networks are the removed attachments.
 	Networks []Attachment `json:"networks"`
+	// Errors are those of a forced teardown: what may be left behind although its record is gone.
+	Errors []*Error `json:"errors,omitempty"`
 }
 
 // CheckResult is the answer of Plugin.CheckPod.
@@ -86,7 +88,7 @@ type KnownNetwork struct {
 	NetNS string `json:"netns"`
 	// Owner is who made it; nil where another runtime did.
 	Owner *string `json:"owner"`
-	// Unfinished says that a set-up neither finished nor was undone.
+	// Unfinished says that a set-up is under way, or neither ended well nor could be undone.
 	Unfinished bool `json:"unfinished"`
 }
 

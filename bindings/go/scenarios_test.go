@@ -1,8 +1,10 @@
 package cnirt
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,12 +15,17 @@ import (
 	"time"
 )
 
-// The variable that makes the test binary do one scenario, named by it, in place of the tests.
+// The variable that makes the test binary do one scenario, named by it, in place of the tests; where it is empty, the
+// one on the standard input.
 const scenarioVariable = "CNIRT_TEST_SCENARIO"
 
 func TestMain(m *testing.M) {
 	if name, ok := os.LookupEnv(scenarioVariable); ok {
-		if err := runScenario(name); err != nil {
+		run := func() error { return runScenario(name) }
+		if name == "" {
+			run = runGivenScenario
+		}
+		if err := run(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -50,11 +57,13 @@ type step struct {
 	Write   string
 	Content json.RawMessage
 	Remove  string
+	Beside  []json.RawMessage
 	Call    string
 	Request json.RawMessage
 	Event   string
 	RC      string
 	Expect  map[string]*string
+	Save    string
 }
 
 const scenariosFile = "../../tests/scenarios/scenarios.json"
@@ -96,26 +105,74 @@ func runScenario(name string) error {
 		return err
 	}
 	for _, scenario := range scenarios {
-		if scenario.Name != name {
-			continue
+		if scenario.Name == name {
+			return scenario.do()
 		}
-		var options Options
-		if err := decodeAll(scenario.Options, &options); err != nil {
-			return fmt.Errorf("options: %w", err)
-		}
-		plugin, err := NewPlugin(options)
-		if err != nil {
-			return err
-		}
-		defer plugin.Close()
-		for number, step := range scenario.Steps {
-			if err := step.do(plugin); err != nil {
-				return fmt.Errorf("step %d: %w", number+1, err)
-			}
-		}
-		return nil
 	}
 	return fmt.Errorf("there is no scenario %q", name)
+}
+
+// runGivenScenario does the scenario on the standard input.
+func runGivenScenario() error {
+	var scenario scenario
+	if err := json.NewDecoder(os.Stdin).Decode(&scenario); err != nil {
+		return err
+	}
+	return scenario.do()
+}
+
+func (s scenario) do() (err error) {
+	var options Options
+	if err := decodeAll(s.Options, &options); err != nil {
+		return fmt.Errorf("options: %w", err)
+	}
+	plugin, err := NewPlugin(options)
+	if err != nil {
+		return err
+	}
+	defer plugin.Close()
+	for number, step := range s.Steps {
+		if step.Beside != nil {
+			end, beginErr := s.begin(step.Beside)
+			if beginErr != nil {
+				return beginErr
+			}
+			defer func() { err = errors.Join(err, end()) }()
+			continue
+		}
+		if err := step.do(plugin); err != nil {
+			return fmt.Errorf("step %d: %w", number+1, err)
+		}
+	}
+	return nil
+}
+
+// begin does the steps in another process; end kills it, and says whether it had failed.
+func (s scenario) begin(steps []json.RawMessage) (end func() error, err error) {
+	text, err := json.Marshal(struct {
+		Options json.RawMessage
+		Steps   []json.RawMessage
+	}{s.Options, steps})
+	if err != nil {
+		return nil, err
+	}
+	var stderr strings.Builder
+	command := exec.Command(os.Args[0])
+	command.Env = append(os.Environ(), scenarioVariable+"=")
+	command.Stdin, command.Stderr = bytes.NewReader(text), &stderr
+	// What it leaves may hold the pipe.
+	command.WaitDelay = time.Second
+	if err := command.Start(); err != nil {
+		return nil, err
+	}
+	return func() error {
+		_ = command.Process.Kill()
+		_ = command.Wait()
+		if status := command.ProcessState.ExitCode(); status > 0 {
+			return fmt.Errorf("the process beside this one ended with %d\n%s", status, stderr.String())
+		}
+		return nil
+	}, nil
 }
 
 func (s step) do(plugin *Plugin) error {
@@ -162,6 +219,9 @@ func (s step) do(plugin *Plugin) error {
 			return fmt.Errorf("%s: %s is %q (%v), not %q, in %s", s.Call, pointer, got, err, *want, text)
 		}
 	}
+	if s.Save != "" {
+		return os.WriteFile(s.Save, text, 0o644)
+	}
 	return nil
 }
 
@@ -180,6 +240,12 @@ func (s step) call(plugin *Plugin) (any, error) {
 		return plugin.Capabilities(ctx)
 	case "plugin_event":
 		return struct{}{}, plugin.Event(ctx, s.Event, s.Request)
+	case "plugin_gc":
+		var request GCRequest
+		if err := decodeAll(s.Request, &request); err != nil {
+			return nil, err
+		}
+		return plugin.GC(ctx, request)
 	case "netns_create":
 		if err := json.Unmarshal(s.Request, &path); err != nil {
 			return nil, err

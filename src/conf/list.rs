@@ -247,7 +247,8 @@ fn chosen_version(object: &Map<String, Value>) -> Result<String> {
         versions.push((version, written));
     }
     let current = SpecVersion::parse(version::CURRENT)?;
-    let usable = versions.into_iter().filter(|(version, _)| *version <= current);
+    // Of "1" and "1.0.0" the first one is it, for libcni too.
+    let usable = versions.into_iter().rev().filter(|(version, _)| *version <= current);
     Ok(usable.max_by_key(|(version, _)| *version).map_or(written, |(_, text)| text).to_owned())
 }
 

@@ -62,6 +62,7 @@ fn the_highest_version_that_is_known_is_chosen() {
         ("an empty list", r#""cniVersion":"0.4.0","cniVersions":[]"#, "0.4.0"),
         ("empty is 0.1.0", r#""cniVersions":["","0.0.9"]"#, ""),
         ("short forms", r#""cniVersions":["1","0.4"]"#, "1"),
+        ("the first of several spellings", r#""cniVersion":"1.0.0","cniVersions":["1.0","1"]"#, "1.0"),
     ] {
         assert_eq!(read(&with_keys(keys)).unwrap().cni_version, version, "{row}");
     }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 
-pub(crate) use value::parse;
+pub(crate) use value::{NUMBER, NumberOr, parse};
 
 /// An object whose keys are taken out one by one; what nobody took is unknown.
 pub(crate) struct Object {

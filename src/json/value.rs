@@ -6,11 +6,12 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
 
-/// The key under which `serde_json` hands over a number as it was written: a fraction, or beyond 64 bits.
-const NUMBER: &str = "$serde_json::private::Number";
+/// The key under which `serde_json` hands over a number as it was written: a fraction, or beyond 64 bits. A document's own
+/// object may have it too; what is under it tells which, see [`NumberOr`].
+pub(crate) const NUMBER: &str = "$serde_json::private::Number";
 
 /// Reads one JSON text. Nesting beyond `serde_json`'s limit (127), a byte order mark and bad UTF-8 are errors.
 pub(crate) fn parse(bytes: &[u8]) -> serde_json::Result<Value> {
@@ -73,23 +74,70 @@ impl<'de> Visitor<'de> for Whole {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
         while let Some(key) = map.next_key::<String>()? {
-            if key == NUMBER && object.is_empty() {
-                return map.next_value_seed(Digits).map(Value::Number);
-            }
-            object.insert(key, map.next_value_seed(Whole)?);
+            let value = if key == NUMBER && object.is_empty() {
+                match map.next_value_seed(NumberOr(Whole))? {
+                    Ok(text) => return text.parse().map(Value::Number).map_err(|_| A::Error::custom("invalid number")),
+                    Err(value) => value,
+                }
+            } else {
+                map.next_value_seed(Whole)?
+            };
+            object.insert(key, value);
         }
         Ok(Value::Object(object))
     }
 }
 
-/// Reads the text of a number.
-struct Digits;
+/// Reads what is under [`NUMBER`]: `Ok` is the text of a number, `Err` a value of the document, read by the visitor.
+///
+/// `serde_json` hands over its own text as a `String`, and a document's as a part of the document or of its buffer.
+pub(crate) struct NumberOr<V>(pub(crate) V);
 
-impl<'de> DeserializeSeed<'de> for Digits {
-    type Value = Number;
+impl<'de, V: Visitor<'de>> DeserializeSeed<'de> for NumberOr<V> {
+    type Value = Result<String, V::Value>;
 
-    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Number, D::Error> {
-        String::deserialize(reader)?.parse().map_err(|_| D::Error::custom("invalid number"))
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Self::Value, D::Error> {
+        reader.deserialize_any(self)
+    }
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for NumberOr<V> {
+    type Value = Result<String, V::Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.expecting(f)
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Self::Value, E> {
+        Ok(Ok(text))
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Self::Value, E> {
+        self.0.visit_unit().map(Err)
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Self::Value, E> {
+        self.0.visit_bool(value).map(Err)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Self::Value, E> {
+        self.0.visit_u64(value).map(Err)
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Self::Value, E> {
+        self.0.visit_i64(value).map(Err)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Self::Value, E> {
+        self.0.visit_str(value).map(Err)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+        self.0.visit_seq(list).map(Err)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        self.0.visit_map(map).map(Err)
     }
 }
 
@@ -108,11 +156,19 @@ mod tests {
             (r#"{"a":[true,false,null,"\u00e9<&>\n",[],{}]}"#, "{\"a\":[true,false,null,\"\u{e9}<&>\\n\",[],{}]}"),
             (r#"{"a":1,"a":2}"#, r#"{"a":2}"#),
             (r#"{"$serde_json::private::RawValue":"[1]"}"#, r#"{"$serde_json::private::RawValue":"[1]"}"#),
+            // What serde_json calls a number is one only where it says so itself.
+            (
+                r#"[{"$serde_json::private::Number":"1"},{"$serde_json::private::Number":"x"},{"$serde_json::private::Number":1.5}]"#,
+                r#"[{"$serde_json::private::Number":"1"},{"$serde_json::private::Number":"x"},{"$serde_json::private::Number":1.5}]"#,
+            ),
+            (
+                r#"{"\u0024serde_json::private::Number":"\u0031","b":1e2}"#,
+                r#"{"$serde_json::private::Number":"1","b":1e+2}"#,
+            ),
             (" 7\n", "7"),
         ] {
             assert_eq!(parse(text.as_bytes()).unwrap().to_string(), printed, "{text}");
         }
-        assert!(parse(br#"{"$serde_json::private::Number":"x"}"#).is_err());
     }
 
     #[test]

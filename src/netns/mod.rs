@@ -96,6 +96,13 @@ pub fn remove(path: &Path) -> Result<()> {
     }
 }
 
+/// What tells a namespace from others until the machine is started anew; `None` where the path leads to none.
+pub(crate) fn identity(path: &Path) -> Option<(u64, u64)> {
+    let namespace = open(path).ok()?;
+    let stat = rustix::fs::fstat(&namespace).ok()?;
+    Some((stat.st_dev, stat.st_ino))
+}
+
 /// Opens a network namespace; `E_NETNS` where the path is missing or something else. Never waits, and opens nothing but
 /// namespaces: to open a device can have effects.
 pub fn open(path: &Path) -> Result<OwnedFd> {

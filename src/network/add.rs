@@ -1,12 +1,15 @@
 //! ADD, and the undoing of one that failed.
 
+use std::path::Path;
+
 use crate::call::Call;
 use crate::error::{Error, ErrorClass, Result, Rollback, code};
+use crate::netns;
 use crate::network::del::{del_takes_prev_result, is_gone};
 use crate::network::run::{Command, read_result};
 use crate::network::{CniConfig, Network, RuntimeConf};
 use crate::result::CniResult;
-use crate::store::CacheEntry;
+use crate::store::{CacheEntry, boot_id};
 
 /// What [`CniConfig::try_add`] calls before each plugin.
 type Note<'a> = &'a mut dyn FnMut(usize, Option<&CniResult>) -> Result<()>;
@@ -18,6 +21,8 @@ pub struct Unfinished {
     pub started: Option<usize>,
     /// The result of the last plugin that succeeded.
     pub last_result: Option<CniResult>,
+    /// The last plugin that was started answered with an error object of its own.
+    pub refused: bool,
 }
 
 /// An ADD that failed on its way.
@@ -42,6 +47,23 @@ impl CniConfig {
         })
     }
 
+    /// Finds every plugin, as ADD will; nothing has run then.
+    pub(crate) fn find_plugins<'a>(
+        &self,
+        call: &Call,
+        network: impl Into<Network<'a>>,
+        rt: &RuntimeConf,
+    ) -> Result<()> {
+        let network = network.into();
+        for plugin in network.plugins {
+            let found = self.exec.find_in_path(call, &plugin.plugin_type, &self.path);
+            found.map_err(|error| {
+                network.describe(network.plugin_failed(error, plugin, "add"), plugin, Command::Add, rt)
+            })?;
+        }
+        Ok(())
+    }
+
     /// ADD without the undoing. `note` is called before each plugin starts: how many that makes, and the result so far;
     /// its error is the ADD's.
     ///
@@ -54,13 +76,10 @@ impl CniConfig {
         rt: &RuntimeConf,
         note: Note<'_>,
     ) -> Result<CniResult, Box<AddFailure>> {
-        let (mut last_result, mut started) = (None, 0);
-        match self.add_plugins(call, network.into(), rt, note, &mut started, &mut last_result) {
-            Ok(result) => Ok(result),
-            Err(error) => {
-                Err(Box::new(AddFailure { error, unfinished: Unfinished { started: Some(started), last_result } }))
-            }
-        }
+        let (mut unfinished, mut started) = (Unfinished::default(), 0);
+        let added = self.add_plugins(call, network.into(), rt, note, &mut started, &mut unfinished);
+        unfinished.started = Some(started);
+        added.map_err(|error| Box::new(AddFailure { error, unfinished }))
     }
 
     fn add_plugins(
@@ -70,7 +89,7 @@ impl CniConfig {
         rt: &RuntimeConf,
         note: Note<'_>,
         started: &mut usize,
-        last_result: &mut Option<CniResult>,
+        Unfinished { last_result, refused, .. }: &mut Unfinished,
     ) -> Result<CniResult> {
         let cache = self.cache(rt);
         let mut recorded = None;
@@ -88,6 +107,7 @@ impl CniConfig {
                 *started += 1;
                 let stdout = self.run(call, network, &prepared, Command::Add, rt).inspect_err(|error| {
                     *started -= usize::from(error.never_ran());
+                    *refused = !error.never_ran() && error.cause().is_some();
                 })?;
                 read_result(network.cni_version, &stdout)
             };
@@ -104,6 +124,7 @@ impl CniConfig {
             key,
             config: network.bytes.to_vec(),
             netns: rt.netns.clone(),
+            netns_id: self.owner.as_ref().and_then(|_| netns_id(&rt.netns)),
             cni_args: Some(rt.args.clone()),
             capability_args: rt.capability_args.clone(),
             result: Some(result.to_value()),
@@ -116,10 +137,9 @@ impl CniConfig {
         Ok(result)
     }
 
-    /// Runs DEL, in reverse, of the plugins that an unfinished ADD had started. Does not stop at an error: each plugin
-    /// gets its chance, and the last result as `prevResult`. Then the cache entry goes. Answers what failed.
-    ///
-    /// Where nobody knows how many were started, all are taken for it that can be found.
+    /// Runs DEL, in reverse, of the plugins that an unfinished ADD had started, of all where nobody knows. Does not stop at
+    /// an error, nor wait for one plugin until no time is left for the others: each gets its chance, and the last result
+    /// as `prevResult`. Then the cache entry goes. Answers what failed.
     pub fn undo<'a>(
         &self,
         call: &Call,
@@ -128,16 +148,14 @@ impl CniConfig {
         unfinished: &Unfinished,
     ) -> Vec<Error> {
         let network = network.into();
-        let prev_result = unfinished.last_result.as_ref().filter(|_| del_takes_prev_result(network).unwrap_or(false));
-        let started = network.plugins.iter().take(unfinished.started.unwrap_or(usize::MAX));
-        let undone = started.rev().map(|plugin| self.del_plugin(call, network, plugin, prev_result, rt));
-        let is_done = |error: &Error| {
-            let never_started = unfinished.started.is_none() && error.class() == ErrorClass::PluginNotFound;
-            is_gone(error) || refuses_version(error) || never_started
-        };
+        let prev_result = prev_result_of(network, unfinished);
+        let count = unfinished.started.unwrap_or(usize::MAX).min(network.plugins.len());
         let mut errors = Vec::new();
-        for error in undone.filter_map(Result::err) {
-            if is_done(&error) {
+        for (index, plugin) in network.plugins.iter().enumerate().take(count).rev() {
+            let done = self.del_plugin(&call.share(index > 0), network, plugin, prev_result.as_ref(), rt);
+            let Err(error) = done else { continue };
+            let never_made = unfinished.refused && index + 1 == count && refuses_version(&error);
+            if is_gone(&error) || never_made {
                 tracing::info!(target: "cnirt::network", network = network.name, %error, "nothing left to undo");
             } else {
                 errors.push(error);
@@ -149,6 +167,38 @@ impl CniConfig {
         }
         errors
     }
+
+    /// Runs DEL of the last plugin alone that an unfinished ADD had started.
+    pub(crate) fn undo_last<'a>(
+        &self,
+        call: &Call,
+        network: impl Into<Network<'a>>,
+        rt: &RuntimeConf,
+        unfinished: &Unfinished,
+    ) -> Result<()> {
+        let network = network.into();
+        let last = unfinished.started.and_then(|started| network.plugins.get(started.checked_sub(1)?));
+        let Some(plugin) = last else { return Ok(()) };
+        let done = self.del_plugin(call, network, plugin, prev_result_of(network, unfinished).as_ref(), rt);
+        done.or_else(|error| if is_gone(&error) { Ok(()) } else { Err(error) })
+    }
+}
+
+/// What tells the namespace at a path from whatever is there later.
+pub(crate) fn netns_id(path: &str) -> Option<String> {
+    let (device, inode) = netns::identity(Path::new(path))?;
+    Some(format!("{}/{device}:{inode}", boot_id()))
+}
+
+/// The last result, in the network's version, where that has it at DEL.
+fn prev_result_of(network: Network<'_>, unfinished: &Unfinished) -> Option<CniResult> {
+    let result = unfinished.last_result.as_ref().filter(|_| del_takes_prev_result(network).unwrap_or(false))?;
+    let converted = result.get_as_version(network.cni_version);
+    converted
+        .inspect_err(|error| {
+            tracing::warn!(target: "cnirt::network", network = network.name, %error, "DEL goes on without a result");
+        })
+        .ok()
 }
 
 /// Whether a plugin does not know the version of its configuration (CNI's code 1): it looks before it does anything, at

@@ -13,13 +13,13 @@ use crate::version;
 pub struct DelPolicy {
     /// A plugin that answers code 3 or "no such file or directory" has nothing left to delete: the list goes on.
     pub gone_is_done: bool,
-    /// Every plugin gets its DEL, and the cache entry goes, whatever they answer.
-    pub force: bool,
+    /// Every plugin gets its DEL, and time for it, whatever the others answer.
+    pub keep_going: bool,
 }
 
 impl CniConfig {
-    /// DEL of every plugin, then of the cache entry, which stays where one fails, unless forced; unlike in libcni, an
-    /// entry that cannot be removed is an error. Answers what failed: an empty list is success.
+    /// DEL of every plugin, then of the cache entry, which stays where one fails; unlike in libcni, an entry that cannot be
+    /// removed is an error. Answers what failed: an empty list is success.
     pub fn del<'a>(
         &self,
         call: &Call,
@@ -29,7 +29,7 @@ impl CniConfig {
     ) -> Vec<Error> {
         let network = network.into();
         let mut errors = self.del_plugins(call, network, rt, policy);
-        if errors.is_empty() || policy.force {
+        if errors.is_empty() {
             errors.extend(self.forget(network, rt).err());
         }
         errors
@@ -49,19 +49,20 @@ impl CniConfig {
     fn del_plugins(&self, call: &Call, network: Network<'_>, rt: &RuntimeConf, policy: DelPolicy) -> Vec<Error> {
         let prev_result = match self.prev_result_for_del(network, rt) {
             Ok(prev_result) => prev_result,
-            Err(error) if !policy.force => return vec![error],
+            Err(error) if !policy.keep_going => return vec![error],
             Err(_) => None,
         };
         let mut errors = Vec::new();
-        for plugin in network.plugins.iter().rev() {
-            match self.del_plugin(call, network, plugin, prev_result.as_ref(), rt) {
+        for (index, plugin) in network.plugins.iter().enumerate().rev() {
+            let call = call.share(policy.keep_going && index > 0);
+            match self.del_plugin(&call, network, plugin, prev_result.as_ref(), rt) {
                 Ok(()) => {}
                 Err(error) if policy.gone_is_done && is_gone(&error) => {
                     tracing::info!(target: "cnirt::network", network = network.name, plugin = plugin.plugin_type, %error, "nothing left to delete");
                 }
                 Err(error) => {
                     errors.push(error);
-                    if !policy.force {
+                    if !policy.keep_going {
                         break;
                     }
                 }

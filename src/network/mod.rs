@@ -26,6 +26,7 @@ use serde_json::{Map, Value};
 use crate::invoke::{Environ, Exec};
 use crate::store::{Cache, Durability};
 
+pub(crate) use add::netns_id;
 pub use add::{AddFailure, Unfinished};
 pub use cni::Cni;
 pub use del::DelPolicy;

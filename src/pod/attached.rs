@@ -11,7 +11,7 @@ use crate::conf::{NetworkConfigList, load_network_conf};
 use crate::error::{Error, ErrorClass, Result};
 use crate::names::{ContainerId, IfName};
 use crate::netns;
-use crate::network::{DelPolicy, RuntimeConf, Unfinished};
+use crate::network::{DelPolicy, RuntimeConf, Unfinished, netns_id};
 use crate::pod::cni::{CniNetworkPlugin, self_contained};
 use crate::pod::list::recorded_rt;
 use crate::pod::{NetworkChoice, NetworkName, NetworkRequest, PodRequest, loopback};
@@ -32,6 +32,8 @@ pub(super) struct Removal {
     pub(super) list: NetworkConfigList,
     pub(super) rt: RuntimeConf,
     pub(super) unfinished: Option<Unfinished>,
+    /// What it is recorded as, where it is.
+    pub(super) recorded: Option<Key>,
     /// The network's configuration as the request has it.
     pub(super) now: Option<NetworkConfigList>,
 }
@@ -67,8 +69,9 @@ impl Removal {
     }
 
     /// `None` for names that nothing can be recorded under.
-    pub(super) fn key(&self) -> Option<Key> {
-        Key::parse(&self.list.name, &self.rt.container_id, &self.rt.if_name).ok()
+    fn key(&self) -> Option<Key> {
+        let recorded = self.recorded.clone();
+        recorded.or_else(|| Key::parse(&self.list.name, &self.rt.container_id, &self.rt.if_name).ok())
     }
 }
 
@@ -111,12 +114,17 @@ impl CniNetworkPlugin {
     pub(super) fn attached(&self, pod: &ContainerId, recorded: &Recorded) -> Result<Vec<Attached>> {
         let intended = if let Recorded::Intent(intent) = recorded { &intent.attachments[..] } else { &[] };
         let mut entries = self.known_attachments(pod)?;
-        let unfinished = intended.iter().map(|Intended { entry, started }| {
+        let earlier = matches!(recorded, Recorded::Intent(intent) if intent.of_earlier_boot);
+        let unfinished = intended.iter().map(|Intended { entry, started, refused }| {
             // Of several networks the first may be made to their ends.
             let made = entries.iter().position(|made| made.key == entry.key).map(|index| entries.remove(index));
             let result = made.and_then(|made| made.result).or_else(|| entry.result.clone());
             let last_result = result.and_then(|result| CniResult::from_bytes(result.to_string().as_bytes()).ok());
-            Attached { entry: entry.clone(), unfinished: Some(Unfinished { started: *started, last_result }) }
+            let mut entry = entry.clone();
+            if earlier {
+                entry.netns.clear();
+            }
+            Attached { entry, unfinished: Some(Unfinished { started: *started, last_result, refused: *refused }) }
         });
         let unfinished: Vec<_> = unfinished.collect();
         let finished = entries.into_iter().map(|entry| Attached { entry, unfinished: None });
@@ -139,52 +147,64 @@ impl CniNetworkPlugin {
             }
         };
         let mut rt = recorded_rt(entry);
-        rt.netns = usable_netns([given.unwrap_or_default(), &entry.netns]);
+        rt.netns = usable_netns(given).or_else(|| recorded_netns(entry)).unwrap_or_default();
         let networks = request.and_then(|request| request.networks.as_ref()).into_iter().flatten();
         let inline = networks.filter_map(|network| match &network.choice {
             NetworkChoice::Config(list) => Some(list.as_ref()),
             _ => None,
         });
         let now = inline.into_iter().find(|inline| inline.name == list.name).cloned();
-        Ok(Removal { list, rt, unfinished: unfinished.clone(), now })
+        Ok(Removal { list, rt, unfinished: unfinished.clone(), recorded: Some(entry.key.clone()), now })
     }
 
-    /// Removes one attachment (the kubelet's `deleteFromNetwork`) and its record. Answers what failed; forced, the record
-    /// goes all the same.
-    pub(super) fn remove(&self, call: &Call, removal: &Removal, force: bool) -> Vec<Error> {
-        let Removal { list, rt, unfinished, .. } = removal;
-        let errors = match unfinished {
-            None => self.cni.del(call, list, rt, DelPolicy { gone_is_done: true, force }),
+    /// Removes one attachment (the kubelet's `deleteFromNetwork`) and its record. Answers whether the record is gone, and
+    /// what failed: forced, the record goes all the same, unless no plugin was even asked.
+    fn remove(&self, call: &Call, removal: &Removal, force: bool) -> (bool, Vec<Error>) {
+        let Removal { list, rt, unfinished, recorded, .. } = removal;
+        let mut errors = match unfinished {
+            None => self.cni.del(call, list, rt, DelPolicy { gone_is_done: true, keep_going: force }),
             Some(unfinished) => {
-                let mut errors = self.cni.undo(call, list, rt, unfinished);
-                if !errors.is_empty() && self.undo_as_it_is_now(call, removal, unfinished) {
-                    errors.clear();
-                }
-                if force && !errors.is_empty() {
-                    let forgotten = removal.key().map_or(Ok(()), |key| self.cache().remove(&key));
-                    errors.extend(forgotten.err());
-                }
-                errors
+                let errors = self.cni.undo(call, list, rt, unfinished);
+                if self.undo_as_it_is_now(call, removal, unfinished, &errors) { Vec::new() } else { errors }
             }
         };
         for error in &errors {
             tracing::error!(target: "cnirt::pod", pod = rt.container_id, network = list.name, %error, "error deleting pod from network");
         }
-        errors
+        let untried = |error: &Error| error.never_ran() && error.class().is_end_of_call();
+        let forced = force && !errors.iter().all(untried);
+        if !errors.is_empty() && !forced {
+            return (false, errors);
+        }
+        // A configuration that somebody edited may have another name.
+        let forgotten = recorded.as_ref().or(removal.key().as_ref()).map_or(Ok(()), |key| self.cache().remove(key));
+        let is_gone = forgotten.is_ok();
+        errors.extend(forgotten.err());
+        (is_gone, errors)
     }
 
-    /// Undoes an unfinished attachment with its network's configuration as it is now, where that has the same plugins: the
-    /// recorded one may be wrong, so that no plugin takes it, and has been corrected since. Whether all is undone.
-    fn undo_as_it_is_now(&self, call: &Call, Removal { list, rt, now, .. }: &Removal, unfinished: &Unfinished) -> bool {
-        let now = now.clone().or_else(|| self.configured(&list.name).ok().flatten());
+    /// Undoes the last plugin of an unfinished attachment with the network's configuration as it is now: the recorded one
+    /// was refused at ADD, is refused at DEL, and may have been corrected since. Whether all is undone then. Only where
+    /// this plugin alone is left and made nothing, and the network has the same plugins.
+    fn undo_as_it_is_now(&self, call: &Call, removal: &Removal, unfinished: &Unfinished, errors: &[Error]) -> bool {
+        let Removal { list, rt, now, .. } = removal;
         let types =
             |list: &NetworkConfigList| list.plugins.iter().map(|plugin| plugin.plugin_type.clone()).collect::<Vec<_>>();
+        let last = unfinished.started.and_then(|started| list.plugins.get(started.checked_sub(1)?));
+        let (Some(last), [error]) = (last.filter(|_| unfinished.refused), errors) else { return false };
+        let is_its_own = error.cause().is_some() && !error.never_ran() && error.plugin() == Some(&last.plugin_type);
+        let is_one_of_its_type =
+            list.plugins.iter().filter(|plugin| plugin.plugin_type == last.plugin_type).count() == 1;
+        if !is_its_own || !is_one_of_its_type {
+            return false;
+        }
+        let now = now.clone().or_else(|| self.configured(&list.name).ok().flatten());
         let Some(now) = now.filter(|now| now.bytes != list.bytes && types(now) == types(list)) else { return false };
-        let errors = self.cni.undo(call, &now, rt, unfinished);
-        for error in &errors {
+        let undone = self.cni.undo_last(call, &now, rt, unfinished);
+        if let Err(error) = &undone {
             tracing::error!(target: "cnirt::pod", pod = rt.container_id, network = list.name, %error, "nor with the configuration as it is now");
         }
-        errors.is_empty()
+        undone.is_ok()
     }
 
     /// Writes back what is left of an intent, or removes it: `done` are the attachments that are not left.
@@ -206,8 +226,10 @@ impl CniNetworkPlugin {
 
     /// Undoes what an earlier set-up of the pod neither finished nor undid. Answers true where that cannot be read: then
     /// all that is about to be set up is to be undone first.
-    pub(super) fn recover(&self, call: &Call, request: &PodRequest, given: &str) -> Result<bool> {
-        let (pod, given) = (&request.id, Some(given));
+    ///
+    /// The namespace of the request may be a new one: what was begun is in the recorded one, or gone with it.
+    pub(super) fn recover(&self, call: &Call, request: &PodRequest) -> Result<bool> {
+        let pod = &request.id;
         let recorded = self.intents().read(pod)?;
         let intent = match &recorded {
             Recorded::Nothing => return Ok(false),
@@ -221,15 +243,14 @@ impl CniNetworkPlugin {
         self.cache().sweep();
         let attached = self.attached(pod, &recorded)?;
         let unfinished = attached.iter().filter(|attached| attached.unfinished.is_some());
-        let removals =
-            unfinished.map(|attached| self.removal(attached, given, Some(request))).collect::<Result<_>>()?;
+        let removals = unfinished.map(|attached| self.removal(attached, None, Some(request))).collect::<Result<_>>()?;
         let removed = self.remove_all(call, pod, &recorded, Removals { list: removals, ..Removals::default() }, false);
         if let Some(error) = Error::joined(removed.errors) {
-            return Err(error.context(format!("an earlier set-up of pod {pod} cannot be undone")));
+            return Err(cannot_be_undone(pod, error));
         }
         if intent.loopback && self.known_attachments(pod)?.is_empty() {
             let first = intent.attachments.first().map(|attachment| &attachment.entry);
-            self.del_loopback(call, &loopback::rt(pod, given, first), true);
+            self.del_loopback(call, &loopback::rt(pod, None, first), true);
         }
         Ok(false)
     }
@@ -248,7 +269,7 @@ impl CniNetworkPlugin {
             errors.extend(self.cache().remove(&key).err());
             done.insert(key);
         }
-        for removal in list.iter().rev() {
+        for (index, removal) in list.iter().enumerate().rev() {
             // Who forces wants an end, not a call that he has given up.
             if let Err(error) = call.check()
                 && error.class() == ErrorClass::Cancelled
@@ -256,15 +277,15 @@ impl CniNetworkPlugin {
                 errors.push(error);
                 break;
             }
-            let failed = self.remove(call, removal, force);
-            if failed.is_empty() || force {
+            let (is_gone, failed) = self.remove(&call.share(index > 0), removal, force);
+            if is_gone {
                 names.push(removal.name());
                 done.extend(removal.key());
             }
             errors.extend(failed);
         }
-        // What a torn intent was about is only done with when all is.
-        if errors.is_empty() || force || !matches!(recorded, Recorded::Torn(_)) {
+        // What a torn intent was about is only done with when something was, and nothing failed.
+        if !matches!(recorded, Recorded::Torn(_)) || force || errors.is_empty() && !done.is_empty() {
             errors.extend(self.settle(pod, recorded, &done).err());
         }
         Removed { names, done, errors }
@@ -282,8 +303,26 @@ pub(super) fn is_meant(key: &Key, if_name: Option<&IfName>, name: Option<&str>) 
     Some(key.network.as_str()) == name && if_name.is_none_or(|if_name| *if_name == key.if_name)
 }
 
-/// The first of these paths that is a namespace, or empty: plugins then remove what they can without it.
-pub(super) fn usable_netns<'a>(paths: impl IntoIterator<Item = &'a str>) -> String {
-    let mut usable = paths.into_iter().filter(|path| netns::is_netns(Path::new(path)));
-    usable.next().unwrap_or_default().to_owned()
+/// The error of a set-up that an earlier one is in the way of.
+pub(super) fn cannot_be_undone(pod: &ContainerId, error: Error) -> Error {
+    let error = error.context(format!("an earlier set-up of pod {pod} cannot be undone"));
+    error.with_hint("mend what the plugin complains of, or give up what it made: a teardown with the key \"force\"")
+}
+
+/// The path that a request gives, where it leads to a namespace. Without one plugins remove what they can.
+pub(super) fn usable_netns(given: Option<&str>) -> Option<String> {
+    given.filter(|path| netns::is_netns(Path::new(path))).map(str::to_owned)
+}
+
+/// The recorded path, where it still leads to the namespace that was there: a process's path is another's later, and may
+/// be the node's own.
+pub(super) fn recorded_netns(entry: &CacheEntry) -> Option<String> {
+    let path = Some(entry.netns.as_str()).filter(|path| netns::is_netns(Path::new(path)))?;
+    let is_it = if let Some(id) = &entry.netns_id {
+        netns_id(path).as_ref() == Some(id)
+    } else {
+        let there = netns::identity(Path::new(path));
+        ["/proc/self/ns/net", "/proc/1/ns/net"].iter().all(|own| netns::identity(Path::new(own)) != there)
+    };
+    is_it.then(|| path.to_owned())
 }

@@ -9,12 +9,12 @@ use crate::call::Call;
 use crate::conf::NetworkConfigList;
 use crate::error::{Error, Result};
 use crate::json::Object;
-use crate::names::{ContainerId, IfName};
+use crate::names::{self, ContainerId, IfName};
 use crate::network::{Cni, CniConfig, GcArgs, GcAttachment};
-use crate::pod::attached::{Attached, Removals};
+use crate::pod::attached::{Attached, Removals, Removed};
 use crate::pod::cni::CniNetworkPlugin;
 use crate::pod::{Collected, CollectedNetwork, NetworkName, loopback};
-use crate::store::{CacheEntry, Key, Locked, Recorded};
+use crate::store::{CacheEntry, Key, Locked, Recorded, Stamp};
 
 const OPERATION: &str = "plugin_gc";
 
@@ -61,19 +61,25 @@ impl GcRequest {
 fn read_pod(pod: &mut Object) -> Result<(ContainerId, Option<Vec<NetworkName>>)> {
     let id = ContainerId::parse(pod.required::<String>("id")?).map_err(|error| pod.refused("id", error))?;
     let networks = pod.optional_objects("networks", |network| {
+        let name = names::NetworkName::parse(network.required::<String>("network")?);
+        let name = name.map_err(|error| network.refused("network", error))?;
         let if_name: String = network.required("ifName")?;
         let if_name = IfName::parse(if_name).map_err(|error| network.refused("ifName", error))?;
-        Ok(NetworkName { network: network.required("network")?, if_name: if_name.to_string() })
+        Ok(NetworkName { network: name.to_string(), if_name: if_name.to_string() })
     })?;
     Ok((id, networks))
 }
 
 /// What was there when GC began.
 struct Seen {
-    /// The finished attachments. One that is made later is nobody's to collect.
-    finished: BTreeSet<Key>,
+    /// The finished attachments of this owner, as they were. One that is made later is nobody's to collect.
+    finished: BTreeMap<Key, (CacheEntry, Option<Stamp>)>,
+    /// The pods with anything of this owner's.
     pods: BTreeSet<ContainerId>,
-    /// The networks by name: as configured, else as recorded.
+    /// Torn intents: nobody knows whose.
+    torn: BTreeMap<ContainerId, Error>,
+    /// The networks by name, as configured, else as this owner recorded them. Not those that others alone have: they may
+    /// be about to record something, and take no lock of ours.
     networks: BTreeMap<String, NetworkConfigList>,
 }
 
@@ -87,22 +93,30 @@ struct Done {
 impl CniNetworkPlugin {
     /// Deletes what no valid pod has, and runs the plugins' own GC. Nothing stops at an error.
     pub(super) fn collect(&self, call: &Call, request: &GcRequest) -> Result<Collected> {
-        let seen = self.look_around(call)?;
+        let mut seen = self.look_around(call)?;
         let mut done = Done::default();
+        for (pod, error) in std::mem::take(&mut seen.torn) {
+            if !request.valid_pods.contains_key(&pod) {
+                let error = error.context(format_args!("GC does not know whose pod {pod} is"));
+                done.errors.push(error.with_hint("tear the pod down"));
+            }
+        }
         let mut busy = Vec::new();
         let all_valid = |pod: &ContainerId| matches!(request.valid_pods.get(pod), Some(None));
         for pod in seen.pods.iter().filter(|pod| !all_valid(pod)) {
-            call.check()?;
-            match self.cache().locks().try_pod(call, pod, OPERATION) {
-                Ok(Some(locked)) => self.collect_pod(call, request, &seen, pod, &locked, &mut done),
+            // A plugin that hangs is not to take the others' time, nor that of the plugins' own GC.
+            let call = call.share(true);
+            match call.check().and_then(|()| self.cache().locks().try_pod(&call, pod, OPERATION)) {
+                Ok(Some(locked)) => self.collect_pod(&call, request, &seen, pod, &locked, &mut done),
                 // Those that somebody works on come last: he may hang.
                 Ok(None) => busy.push(pod),
-                Err(error) => done.errors.push(error),
+                Err(error) => done.errors.push(of_pod(pod, error)),
             }
         }
         for pod in busy {
-            match self.cache().locks().pod(call, pod, OPERATION) {
-                Ok(locked) => self.collect_pod(call, request, &seen, pod, &locked, &mut done),
+            let call = call.share(true);
+            match self.cache().locks().pod(&call, pod, OPERATION) {
+                Ok(locked) => self.collect_pod(&call, request, &seen, pod, &locked, &mut done),
                 Err(error) => done.errors.push(error),
             }
         }
@@ -130,40 +144,44 @@ impl CniNetworkPlugin {
     }
 
     fn look_around(&self, call: &Call) -> Result<Seen> {
-        let (mut finished, mut pods, mut networks) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
-        let mut record = |entry: &CacheEntry| {
-            if let Ok(list) = NetworkConfigList::from_any(&entry.config) {
-                networks.insert(list.name.clone(), list);
-            }
-        };
-        // First the intents: a set-up that ends meanwhile is found twice, and not collected as unfinished under the lock.
-        for (pod, recorded) in self.intents().all()? {
-            match recorded {
-                Recorded::Intent(intent) => intent.attachments.iter().for_each(|attachment| record(&attachment.entry)),
-                Recorded::Torn(error) => {
-                    tracing::warn!(target: "cnirt::pod", %pod, %error, "GC does not know whose this is");
-                }
-                Recorded::Nothing => {}
-            }
-            pods.insert(pod);
-        }
-        for entry in self.cni.get_cached_attachments(None)? {
-            if entry.key.network.as_str() != loopback::NETWORK {
-                record(&entry);
-            }
-            pods.insert(entry.key.container_id.clone());
-            finished.insert(entry.key);
-        }
-        let configured = self.configuration(call)?;
-        for file in &configured.files {
+        let owner = Some(self.options.owner.as_str());
+        let (mut finished, mut pods, mut torn) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+        let mut networks = BTreeMap::new();
+        for file in &self.configuration(call)?.files {
             match &file.list {
-                Ok(list) => drop(networks.insert(list.name.clone(), list.clone())),
+                // Of several with one name the first one counts, as everywhere.
+                Ok(list) => drop(networks.entry(list.name.clone()).or_insert_with(|| list.clone())),
                 Err(error) => {
                     tracing::warn!(target: "cnirt::pod", file = %file.path.display(), %error, "GC passes over a network configuration");
                 }
             }
         }
-        Ok(Seen { finished, pods, networks })
+        let mut record = |entry: &CacheEntry| {
+            if let Ok(list) = NetworkConfigList::from_any(&entry.config) {
+                networks.entry(list.name.clone()).or_insert(list);
+            }
+        };
+        // First the intents: a set-up that ends meanwhile is found among the entries, too.
+        for (pod, recorded) in self.intents().all()? {
+            match recorded {
+                Recorded::Intent(intent) if intent.owner.as_deref() == owner => {
+                    intent.attachments.iter().for_each(|attachment| record(&attachment.entry));
+                    pods.insert(pod);
+                }
+                Recorded::Torn(error) => drop(torn.insert(pod, error)),
+                _ => {}
+            }
+        }
+        let entries = self.cni.get_cached_attachments(None)?;
+        for entry in entries.into_iter().filter(|entry| entry.owner.as_deref() == owner) {
+            pods.insert(entry.key.container_id.clone());
+            if entry.key.network.as_str() != loopback::NETWORK {
+                record(&entry);
+                let stamp = self.cache().stamp(&entry.key);
+                finished.insert(entry.key.clone(), (entry, stamp));
+            }
+        }
+        Ok(Seen { finished, pods, torn, networks })
     }
 
     fn collect_pod(
@@ -176,48 +194,62 @@ impl CniNetworkPlugin {
         done: &mut Done,
     ) {
         let call = Call { lock: Some(locked.held()), ..call.clone() };
-        let collect = || -> Result<_> {
-            let recorded = self.intents().read(pod)?;
-            let attached = self.attached(pod, &recorded)?;
-            let owner = Some(self.options.owner.as_str());
-            let is_stale = |attached: &&Attached| {
-                let Attached { entry, unfinished } = attached;
-                let is_known = unfinished.is_some() || seen.finished.contains(&entry.key) && may_collect(entry);
-                is_known && entry.owner.as_deref() == owner && !request.keeps(&entry.key)
-            };
-            let mut to_do = Removals::default();
-            let stale: Vec<_> = attached.iter().filter(is_stale).collect();
-            for attached in &stale {
-                to_do.add(self.removal(attached, None, None).map(Some));
-            }
-            let removed = match (&recorded, stale.is_empty()) {
-                // Not ours to end.
-                (Recorded::Torn(_), _) | (_, true) => None,
-                _ => Some(self.remove_all(&call, pod, &recorded, to_do, false)),
-            };
-            let left = attached.len() - removed.as_ref().map_or(0, |removed| removed.done.len());
-            let is_gone = left == 0 && !request.valid_pods.contains_key(pod);
-            if is_gone && matches!(self.intents().read(pod)?, Recorded::Nothing) && self.owns_loopback(pod, owner)? {
-                let first = attached.first().map(|attached| &attached.entry);
-                self.del_loopback(&call, &loopback::rt(pod, None, first), removed.is_some());
-            }
-            Ok(removed)
-        };
-        match collect() {
+        match self.remove_stale(&call, request, seen, pod) {
             Ok(None) => {}
             Ok(Some(removed)) => {
                 let id = pod.to_string();
                 let deleted = removed.names.into_iter().map(|name| CollectedNetwork { id: id.clone(), name });
                 done.deleted.extend(deleted);
-                done.errors.extend(
-                    removed
-                        .errors
-                        .into_iter()
-                        .map(|error| error.context(format_args!("failed to delete a stale attachment of pod {pod}"))),
-                );
+                done.errors.extend(removed.errors.into_iter().map(|error| of_pod(pod, error)));
             }
-            Err(error) => done.errors.push(error),
+            Err(error) => done.errors.push(of_pod(pod, error)),
         }
+    }
+
+    fn remove_stale(
+        &self,
+        call: &Call,
+        request: &GcRequest,
+        seen: &Seen,
+        pod: &ContainerId,
+    ) -> Result<Option<Removed>> {
+        let recorded = self.intents().read(pod)?;
+        let attached = self.attached(pod, &recorded)?;
+        let owner = Some(self.options.owner.as_str());
+        let is_stale = |attached: &&Attached| {
+            let Attached { entry, unfinished } = attached;
+            let was_seen = seen.finished.get(&entry.key).is_some_and(|(seen, stamp)| {
+                seen == entry && *stamp == self.cache().stamp(&entry.key) && may_collect(entry)
+            });
+            (unfinished.is_some() || was_seen) && entry.owner.as_deref() == owner && !request.keeps(&entry.key)
+        };
+        let is_gone = !request.valid_pods.contains_key(pod);
+        let mut stale = Removals::default();
+        for attached in attached.iter().filter(is_stale) {
+            stale.add(self.removal(attached, None, None).map(Some));
+        }
+        let (is_empty, loopback) = match &recorded {
+            // Not ours to end.
+            Recorded::Torn(_) => return Ok(None),
+            Recorded::Nothing => (false, false),
+            // A set-up of no network that did not end.
+            Recorded::Intent(intent) => {
+                let is_empty = intent.attachments.is_empty() && intent.owner.as_deref() == owner && is_gone;
+                (is_empty, intent.loopback)
+            }
+        };
+        let removed = if stale.list.is_empty() && stale.errors.is_empty() && !is_empty {
+            None
+        } else {
+            Some(self.remove_all(call, pod, &recorded, stale, false))
+        };
+        let left = attached.len() - removed.as_ref().map_or(0, |removed| removed.done.len());
+        let nothing_left = left == 0 && matches!(self.intents().read(pod)?, Recorded::Nothing);
+        if is_gone && nothing_left && self.owns_loopback(pod, owner)? {
+            let first = attached.first().map(|attached| &attached.entry);
+            self.del_loopback(call, &loopback::rt(pod, None, first), loopback);
+        }
+        Ok(removed)
     }
 
     /// Whether a pod without attachments has a loopback that this owner made, or none that is recorded.
@@ -237,8 +269,10 @@ impl CniNetworkPlugin {
         let call = Call { lock: Some(locked.held()), ..call.limited(self.options.rollback_timeout) };
         let valid = self.valid_attachments(request)?;
         for list in networks {
-            let valid = valid.iter().filter(|key| key.network.as_str() == list.name);
-            let valid = valid.map(|key| GcAttachment {
+            let in_pieces = self.cache().perhaps_of(&list.name)?;
+            let valid: BTreeSet<&Key> =
+                valid.iter().filter(|key| key.network.as_str() == list.name).chain(&in_pieces).collect();
+            let valid = valid.into_iter().map(|key| GcAttachment {
                 container_id: key.container_id.to_string(),
                 if_name: key.if_name.to_string(),
             });
@@ -273,6 +307,10 @@ impl CniNetworkPlugin {
         }
         Ok(valid)
     }
+}
+
+fn of_pod(pod: &ContainerId, error: Error) -> Error {
+    error.context(format_args!("failed to delete a stale attachment of pod {pod}"))
 }
 
 /// Whether its network may be collected; what was never finished is undone in any case.

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorClass, Result, Rollback};
 use crate::names::ContainerId;
 use crate::netns;
 use crate::network::{DelPolicy, RuntimeConf};
-use crate::pod::attached::usable_netns;
+use crate::pod::attached::{recorded_netns, usable_netns};
 use crate::pod::cni::CniNetworkPlugin;
 use crate::pod::list::recorded_rt;
 use crate::store::{CacheEntry, Cached, Key};
@@ -53,7 +53,7 @@ impl CniNetworkPlugin {
         let run = || -> Result<()> {
             let by_plugin = self.has_loopback_entry(&rt.container_id)?;
             if by_plugin || unfinished && self.options.loopback && !self.options.builtin.loopback {
-                let policy = DelPolicy { gone_is_done: true, force: false };
+                let policy = DelPolicy { gone_is_done: true, keep_going: false };
                 let errors = self.cni.del(call, &NetworkConfigList::from_bytes(LIST)?, &of_lo(rt), policy);
                 return Error::joined(errors).map_or(Ok(()), Err);
             }
@@ -80,7 +80,7 @@ impl CniNetworkPlugin {
 /// What a pod's loopback is told when it goes: the names as they were recorded with an attachment, and the namespace.
 pub(super) fn rt(pod: &ContainerId, given: Option<&str>, attached: Option<&CacheEntry>) -> RuntimeConf {
     let recorded = attached.map(recorded_rt).unwrap_or_default();
-    let netns = usable_netns([given.unwrap_or_default(), &recorded.netns]);
+    let netns = usable_netns(given).or_else(|| attached.and_then(recorded_netns)).unwrap_or_default();
     RuntimeConf { container_id: pod.to_string(), netns, ..recorded }
 }
 

@@ -9,8 +9,8 @@ use crate::conf::{NetworkConfigList, load_network_conf};
 use crate::error::{Error, ErrorClass, Result, Rollback};
 use crate::names::{ContainerId, IfName};
 use crate::netns;
-use crate::network::{AddFailure, RuntimeConf, Unfinished};
-use crate::pod::attached::{Attached, Removals, is_meant};
+use crate::network::{AddFailure, RuntimeConf, Unfinished, netns_id};
+use crate::pod::attached::{Attached, Removals, cannot_be_undone, is_meant};
 use crate::pod::cni::{CniNetworkPlugin, pod_for_host, self_contained};
 use crate::pod::request::port_mappings_from_json;
 use crate::pod::runtime_conf::PodFacts;
@@ -40,12 +40,28 @@ impl Attachment {
             key: self.key()?,
             config: self.list.bytes.clone(),
             netns: self.rt.netns.clone(),
+            netns_id: netns_id(&self.rt.netns),
             cni_args: Some(self.rt.args.clone()),
             capability_args: self.rt.capability_args.clone(),
             result: None,
             owner: Some(owner.to_owned()),
         };
-        Ok(Intended { entry, started: None })
+        Ok(Intended { entry, started: None, refused: false })
+    }
+}
+
+/// What the pod has, and keeps.
+struct Taken {
+    /// The interfaces of its attachments.
+    if_names: BTreeSet<IfName>,
+    /// The attachments whose entries cannot be read.
+    broken: Vec<Key>,
+}
+
+impl Taken {
+    /// Whether the interface may be that of another network, whose entry cannot be read.
+    fn has_broken(&self, network: &str, if_name: &IfName) -> bool {
+        self.broken.iter().any(|key| key.network.as_str() != network && key.if_name == *if_name)
     }
 }
 
@@ -68,24 +84,34 @@ impl CniNetworkPlugin {
         let facts = PodFacts { request, netns, port_mappings: self.port_mappings(request)?, pod_cidr: self.pod_cidr() };
         let (call, _locked) = self.lock(call, &request.id, "setup_pod")?;
         let call = &call;
-        let torn = self.recover(call, request, &facts.netns)?;
-        let mut known = self.known_attachments(&request.id)?;
-        if request.replace {
-            self.make_room(call, &facts, &mut known)?;
-        }
-        let taken: BTreeSet<IfName> = known.into_iter().map(|entry| entry.key.if_name).collect();
+        let torn = self.recover(call, request)?;
+        let known = self.known_attachments(&request.id)?;
+        let in_the_way = if request.replace { self.in_the_way(call, request, &known)? } else { BTreeSet::new() };
+        let (replaced, kept): (Vec<_>, Vec<_>) = known.into_iter().partition(|entry| in_the_way.contains(&entry.key));
+        let taken = Taken {
+            if_names: kept.into_iter().map(|entry| entry.key.if_name).collect(),
+            broken: self.cache().broken(&request.id)?,
+        };
         let attachments = self.plan(call, &facts, &taken)?;
+        let mut in_pieces = Vec::new();
         for attachment in &attachments {
-            let in_pieces = self.refuse_existing(attachment, &taken)?;
-            self.cache().prepare(&attachment.key()?)?;
-            if torn || in_pieces {
-                self.clear(call, attachment)?;
+            let Attachment { list, rt, .. } = attachment;
+            if self.refuse_existing(attachment, &taken, &in_the_way, request.replace)? {
+                in_pieces.push(attachment);
             }
+            self.cache().prepare(&attachment.key()?)?;
+            // One that is missing is found before the others run; an intent then says that all were there.
+            self.cni.find_plugins(call, list, rt)?;
+        }
+        self.make_room(call, request, replaced)?;
+        for attachment in if torn { attachments.iter().collect() } else { in_pieces } {
+            self.clear(call, attachment)?;
         }
         if torn {
+            self.clear_default(call, request, &attachments)?;
             self.intents().remove(&request.id)?;
         }
-        let loopback = self.options.loopback && taken.is_empty();
+        let loopback = self.options.loopback && taken.if_names.is_empty();
         self.attach_all(call, &facts.pod_conf(), &attachments, loopback).map(|results| {
             let networks = attachments.iter().zip(&results);
             let networks = networks
@@ -110,7 +136,7 @@ impl CniNetworkPlugin {
     }
 
     /// Which networks on which interfaces. Nothing has run yet, but the plugins of a default network that changed.
-    fn plan(&self, call: &Call, facts: &PodFacts<'_>, taken: &BTreeSet<IfName>) -> Result<Vec<Attachment>> {
+    fn plan(&self, call: &Call, facts: &PodFacts<'_>, taken: &Taken) -> Result<Vec<Attachment>> {
         let request = facts.request;
         let default_if_name = || request.if_name.clone().unwrap_or_else(|| self.options.if_name.clone());
         let Some(networks) = &request.networks else {
@@ -119,13 +145,10 @@ impl CniNetworkPlugin {
             let rt = facts.build_runtime_conf(&list, None, &if_name, true)?;
             return Ok(vec![Attachment { list, if_name, rt }]);
         };
-        let explicit = |network: &NetworkRequest| match (&network.if_name, &network.choice) {
-            (None, NetworkChoice::Default) if request.if_name.is_some() => request.if_name.clone(),
-            (given, _) => given.clone(),
-        };
-        let mut used = taken.clone();
+        let explicit = |network| explicit_if_name(request, network);
+        let mut used = taken.if_names.clone();
         for network in networks {
-            if let Some(if_name) = explicit(network).filter(|if_name| !taken.contains(if_name))
+            if let Some(if_name) = explicit(network).filter(|if_name| !taken.if_names.contains(if_name))
                 && !used.insert(if_name.clone())
             {
                 let words = format!("pod request, key \"networks\": the interface {if_name} is given twice");
@@ -137,7 +160,7 @@ impl CniNetworkPlugin {
             let list = self.list_of(call, network).map_err(|error| error.context(format!("networks[{index}]")))?;
             let if_name = match explicit(network) {
                 Some(if_name) => if_name,
-                None => first_free(&mut used)?,
+                None => first_free(&mut used, |if_name| taken.has_broken(&list.name, if_name))?,
             };
             let rt = facts.build_runtime_conf(&list, Some(network), &if_name, index == 0)?;
             attachments.push(Attachment { list, if_name, rt });
@@ -163,27 +186,30 @@ impl CniNetworkPlugin {
         if network.args.is_empty() { Ok(list) } else { list.with_args(&network.args) }
     }
 
-    /// `replace`: removes what is attached of the requested networks, and whatever has one of their interfaces.
-    fn make_room(&self, call: &Call, facts: &PodFacts<'_>, known: &mut Vec<CacheEntry>) -> Result<()> {
-        let request = facts.request;
-        let default_if_name = request.if_name.as_ref().unwrap_or(&self.options.if_name);
-        let mut meant = Vec::new();
-        match &request.networks {
-            None => meant.extend(known.extract_if(.., |entry| entry.key.if_name == *default_if_name)),
-            Some(networks) => {
-                for network in networks {
-                    let name = self.network_name(call, network)?;
-                    let if_name = network.if_name.as_ref();
-                    meant.extend(known.extract_if(.., |entry| {
-                        is_meant(&entry.key, if_name, name.as_deref()) || Some(&entry.key.if_name) == if_name
-                    }));
-                }
-            }
+    /// `replace`: what is attached of the requested networks, and whatever has one of their interfaces.
+    fn in_the_way(&self, call: &Call, request: &PodRequest, known: &[CacheEntry]) -> Result<BTreeSet<Key>> {
+        let mut keys = BTreeSet::new();
+        let mut add = |is_in_the_way: &dyn Fn(&Key) -> bool| {
+            keys.extend(known.iter().map(|entry| &entry.key).filter(|key| is_in_the_way(key)).cloned());
+        };
+        let Some(networks) = &request.networks else {
+            let if_name = request.if_name.as_ref().unwrap_or(&self.options.if_name);
+            add(&|key| key.if_name == *if_name);
+            return Ok(keys);
+        };
+        for network in networks {
+            let name = self.network_name(call, network)?;
+            let if_name = explicit_if_name(request, network);
+            add(&|key| is_meant(key, if_name.as_ref(), name.as_deref()) || if_name.as_ref() == Some(&key.if_name));
         }
-        let attached = meant.into_iter().map(|entry| Attached { entry, unfinished: None });
-        let removals =
-            attached.map(|attached| self.removal(&attached, Some(&facts.netns), None)).collect::<Result<_>>()?;
-        let removals = Removals { list: removals, ..Removals::default() };
+        Ok(keys)
+    }
+
+    /// Removes what is to be replaced. The request's namespace may be a new one.
+    fn make_room(&self, call: &Call, request: &PodRequest, replaced: Vec<CacheEntry>) -> Result<()> {
+        let attached = replaced.into_iter().map(|entry| Attached { entry, unfinished: None });
+        let list = attached.map(|attached| self.removal(&attached, None, None)).collect::<Result<_>>()?;
+        let removals = Removals { list, ..Removals::default() };
         let removed = self.remove_all(call, &request.id, &Recorded::Nothing, removals, false);
         match Error::joined(removed.errors) {
             Some(error) => Err(error.context(format!("cannot replace what pod {} has", request.id))),
@@ -192,13 +218,26 @@ impl CniNetworkPlugin {
     }
 
     /// A second ADD on the same interface would fail, and undoing it would take the first one away. Answers true where
-    /// there is an entry that cannot be read: some runtime died while it was made.
-    fn refuse_existing(&self, attachment: &Attachment, taken: &BTreeSet<IfName>) -> Result<bool> {
+    /// there is an entry to undo first: one that cannot be read, as some runtime died while it was made, or a bare result
+    /// that is to be replaced.
+    fn refuse_existing(
+        &self,
+        attachment: &Attachment,
+        taken: &Taken,
+        in_the_way: &BTreeSet<Key>,
+        replace: bool,
+    ) -> Result<bool> {
         let Attachment { list, if_name, rt } = attachment;
-        match self.cache().get(&attachment.key()?) {
-            Cached::Missing if !taken.contains(if_name) => return Ok(false),
-            Cached::Unreadable(error) if error.class() == ErrorClass::Io => return Err(error),
-            Cached::Unreadable(error) if !taken.contains(if_name) => {
+        let key = attachment.key()?;
+        if in_the_way.contains(&key) {
+            return Ok(false);
+        }
+        let is_free = !taken.if_names.contains(if_name) && !taken.has_broken(&list.name, if_name);
+        match self.cache().get(&key) {
+            Cached::Missing if is_free => return Ok(false),
+            Cached::Legacy(_) if is_free && replace => return Ok(true),
+            Cached::Unreadable(error) if error.os_error().is_some() => return Err(error),
+            Cached::Unreadable(error) if is_free => {
                 tracing::warn!(target: "cnirt::pod", pod = rt.container_id, network = list.name, %error, "deleting what an earlier set-up left");
                 return Ok(true);
             }
@@ -214,10 +253,18 @@ impl CniNetworkPlugin {
     fn clear(&self, call: &Call, attachment: &Attachment) -> Result<()> {
         let Attachment { list, rt, .. } = attachment;
         let errors = self.cni.undo(call, list, rt, &Unfinished::default());
-        match Error::joined(errors) {
-            Some(error) => Err(error.context(format!("an earlier set-up of pod {} cannot be undone", rt.container_id))),
-            None => Ok(()),
+        let pod = ContainerId::parse(rt.container_id.as_str())?;
+        Error::joined(errors).map_or(Ok(()), |error| Err(cannot_be_undone(&pod, error)))
+    }
+
+    /// A torn intent was most probably about the default network: undoes that, where it is not among `attachments`.
+    fn clear_default(&self, call: &Call, request: &PodRequest, attachments: &[Attachment]) -> Result<()> {
+        let Some(default) = self.unrecorded(call, request, None, None, 0)? else { return Ok(()) };
+        if attachments.iter().any(|attachment| attachment.key().ok() == default.recorded) {
+            return Ok(());
         }
+        let errors = self.cni.undo(call, &default.list, &default.rt, &Unfinished::default());
+        Error::joined(errors).map_or(Ok(()), |error| Err(cannot_be_undone(&request.id, error)))
     }
 
     /// Loopback first, then the networks in order; undone in reverse where one fails.
@@ -233,6 +280,7 @@ impl CniNetworkPlugin {
             container_id: ContainerId::parse(pod.container_id.as_str())?,
             loopback,
             owner: Some(self.options.owner.clone()),
+            of_earlier_boot: false,
             attachments: intended.collect::<Result<_>>()?,
         };
         let mut progress = self.intents().begin(&intent)?;
@@ -255,7 +303,7 @@ impl CniNetworkPlugin {
         made: &mut Made,
     ) -> Result<(), Box<AddFailure>> {
         let at_no_network = |error| {
-            let unfinished = Unfinished { started: Some(0), last_result: None };
+            let unfinished = Unfinished { started: Some(0), ..Unfinished::default() };
             Box::new(AddFailure { error, unfinished })
         };
         made.loopback = self.add_loopback(call, pod).map_err(at_no_network)?;
@@ -297,7 +345,8 @@ impl CniNetworkPlugin {
         let call = call.for_rollback(self.options.rollback_timeout);
         let made_whole = attachments.iter().zip(&made.results);
         let made_whole = made_whole.map(|(attachment, result)| {
-            (attachment, Unfinished { started: Some(attachment.list.plugins.len()), last_result: Some(result.clone()) })
+            let started = Some(attachment.list.plugins.len());
+            (attachment, Unfinished { started, last_result: Some(result.clone()), refused: false })
         });
         let begun = attachments.get(made.results.len()).filter(|_| failed.started != Some(0));
         let begun: Vec<_> = made_whole.chain(begun.map(|attachment| (attachment, failed.clone()))).collect();
@@ -308,7 +357,7 @@ impl CniNetworkPlugin {
             if !self.options.rollback || !failed.is_empty() {
                 let mut intended = attachment.intended(&self.options.owner);
                 if let Ok(intended) = &mut intended {
-                    intended.started = unfinished.started;
+                    (intended.started, intended.refused) = (unfinished.started, unfinished.refused);
                     intended.entry.result = unfinished.last_result.map(|result| result.to_value());
                 }
                 left.extend(intended);
@@ -343,11 +392,19 @@ impl CniNetworkPlugin {
     }
 }
 
+/// The interface that the request gives a network.
+fn explicit_if_name(request: &PodRequest, network: &NetworkRequest) -> Option<IfName> {
+    match (&network.if_name, &network.choice) {
+        (None, NetworkChoice::Default) => request.if_name.clone(),
+        (given, _) => given.clone(),
+    }
+}
+
 /// The first `ethN` that nobody uses.
-fn first_free(used: &mut BTreeSet<IfName>) -> Result<IfName> {
+fn first_free(used: &mut BTreeSet<IfName>, is_taken: impl Fn(&IfName) -> bool) -> Result<IfName> {
     for number in 0u32.. {
         let name = IfName::parse(format!("eth{number}"))?;
-        if used.insert(name.clone()) {
+        if !is_taken(&name) && used.insert(name.clone()) {
             return Ok(name);
         }
     }

@@ -5,7 +5,7 @@ use crate::conf::{NetworkConfigList, load_network_conf};
 use crate::error::{Error, ErrorClass, Result};
 use crate::names::IfName;
 use crate::network::Unfinished;
-use crate::pod::attached::{Attached, Removal, Removals, take_meant, usable_netns};
+use crate::pod::attached::{Attached, Removal, Removals, is_meant, take_meant, usable_netns};
 use crate::pod::cni::{CniNetworkPlugin, self_contained};
 use crate::pod::runtime_conf::PodFacts;
 use crate::pod::{NetworkChoice, NetworkRequest, PodAttachments, PodRequest, loopback};
@@ -19,7 +19,10 @@ impl CniNetworkPlugin {
             None
         });
         let (call, _locked) = self.lock_on_full_disk(call, &request.id, "teardown_pod")?;
-        let recorded = self.intents().read(&request.id)?;
+        let recorded = match self.intents().read(&request.id) {
+            Err(error) if request.force => Recorded::Torn(error),
+            recorded => recorded?,
+        };
         let attached = self.attached(&request.id, &recorded)?;
         let loopback = loopback::rt(&request.id, given.as_deref(), attached.first().map(|attached| &attached.entry));
         let removals = self.removals(&call, request, given.as_deref(), &recorded, attached);
@@ -60,6 +63,14 @@ impl CniNetworkPlugin {
             let removal = self.unrecorded(call, request, network, given, index)?;
             Ok(removal.map(|removal| Removal { unfinished: torn.then(Unfinished::default), ..removal }))
         };
+        let mut broken = self.cache().broken(&request.id).unwrap_or_else(|error| {
+            to_do.errors.push(error);
+            Vec::new()
+        });
+        broken.retain(|key| {
+            let is_attached = attached.iter().any(|attached| attached.entry.key == *key);
+            !is_attached && key.network.as_str() != loopback::NETWORK
+        });
         if let Some(networks) = &request.networks {
             let mut left = attached;
             for (index, network) in networks.iter().enumerate() {
@@ -71,8 +82,13 @@ impl CniNetworkPlugin {
                     }
                 };
                 let chosen = take_meant(&mut left, network, name.as_deref());
-                if chosen.is_empty() {
+                let meant = |key: &mut Key| is_meant(key, network.if_name.as_ref(), name.as_deref());
+                let in_pieces: Vec<_> = broken.extract_if(.., meant).collect();
+                if chosen.is_empty() && in_pieces.is_empty() {
                     to_do.add(unrecorded(Some(network), index));
+                }
+                for key in in_pieces {
+                    to_do.add(self.broken(call, request, &key, given));
                 }
                 for attached in chosen {
                     self.add_attached(&mut to_do, request, &attached, given);
@@ -80,16 +96,17 @@ impl CniNetworkPlugin {
             }
             return to_do;
         }
-        let mut broken = self.cache().broken(&request.id).unwrap_or_else(|error| {
-            to_do.errors.push(error);
-            Vec::new()
-        });
-        broken.retain(|key| !attached.iter().any(|attached| attached.entry.key == *key));
         if torn || attached.is_empty() && broken.is_empty() {
-            to_do.add(unrecorded(None, 0));
+            let mut removal = unrecorded(None, 0);
+            if let Ok(Some(default)) = &removal
+                && attached.iter().any(|attached| Some(&attached.entry.key) == default.recorded.as_ref())
+            {
+                removal = Ok(None);
+            }
+            to_do.add(removal);
         }
-        for key in broken.iter().filter(|key| key.network.as_str() != loopback::NETWORK) {
-            to_do.add(self.broken(call, request, key, given));
+        for key in broken {
+            to_do.add(self.broken(call, request, &key, given));
         }
         for attached in attached {
             self.add_attached(&mut to_do, request, &attached, given);
@@ -117,7 +134,7 @@ impl CniNetworkPlugin {
     }
 
     /// An attachment that nothing is recorded of, with the configuration as it is now; `None` where there is none.
-    fn unrecorded(
+    pub(super) fn unrecorded(
         &self,
         call: &Call,
         request: &PodRequest,
@@ -145,7 +162,8 @@ impl CniNetworkPlugin {
             };
         }
         let rt = self.facts(request, given).build_runtime_conf(&list, network, &if_name, index == 0)?;
-        Ok(Some(Removal { list, rt, unfinished: None, now: None }))
+        let recorded = Key::parse(&list.name, request.id.as_str(), if_name.as_str()).ok();
+        Ok(Some(Removal { list, rt, unfinished: None, recorded, now: None }))
     }
 
     /// An attachment whose entry cannot be read: with the configuration as it is now. Without one there is nothing to do
@@ -165,7 +183,7 @@ impl CniNetworkPlugin {
             return Ok(None);
         };
         let rt = self.facts(request, given).build_runtime_conf(&list, None, &key.if_name, false)?;
-        Ok(Some(Removal { list, rt, unfinished: None, now: None }))
+        Ok(Some(Removal { list, rt, unfinished: None, recorded: Some(key.clone()), now: None }))
     }
 
     /// The network of this name in the directory; `None` where there is none.
@@ -180,7 +198,7 @@ impl CniNetworkPlugin {
     fn facts<'a>(&self, request: &'a PodRequest, given: Option<&str>) -> PodFacts<'a> {
         PodFacts {
             request,
-            netns: usable_netns([given.unwrap_or_default()]),
+            netns: usable_netns(given).unwrap_or_default(),
             port_mappings: request.port_mappings.clone().unwrap_or_default(),
             pod_cidr: self.pod_cidr(),
         }

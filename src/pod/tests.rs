@@ -1,6 +1,7 @@
 //! The pod level over plugins that exist in the host's callbacks only. Real plugins are in `tests/scenarios`.
 
 mod gc;
+mod hazards;
 mod unfinished;
 
 use std::collections::HashMap;
@@ -25,6 +26,8 @@ struct FakePlugins {
     runs: Mutex<Vec<Run>>,
     /// A key of its configuration with which a plugin succeeds whatever `answers` say.
     pardons: Mutex<Option<&'static str>>,
+    /// Hangs until its call's time is over: "type COMMAND".
+    hangs: Mutex<Option<&'static str>>,
     /// Done once, in the midst of a DEL.
     at_del: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
@@ -67,6 +70,10 @@ impl PluginCallbacks for FakePlugins {
         let pardoned = self.pardons.lock().unwrap().is_some_and(|key| stdin.get(key).is_some());
         if command != "VERSION" {
             self.runs.lock().unwrap().push(Run { what: what.clone(), env, stdin });
+        }
+        if *self.hangs.lock().unwrap() == Some(what.as_str()) {
+            std::thread::sleep(std::time::Duration::from_millis(call["timeoutMs"].as_u64().unwrap()));
+            return Some(Err(Error::new(ErrorClass::Timeout, "hung")));
         }
         let known = self.answers.lock().unwrap().get(what.as_str()).cloned().filter(|_| !pardoned);
         let answer = known.unwrap_or_else(|| match command.as_str() {

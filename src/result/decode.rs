@@ -16,6 +16,7 @@ use ipnet::IpNet;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::error::{Error, ErrorClass};
+use crate::json::{NUMBER, NumberOr};
 
 /// A JSON value in the document's order.
 #[derive(Clone, Debug, PartialEq)]
@@ -189,17 +190,19 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
-        // With `arbitrary_precision` any other number comes as an object with this one key. A document can hold such an
-        // object too; it then counts as a number, or as no integer.
-        const NUMBER: &str = "$serde_json::private::Number";
         let mut entries: Vec<(String, Node)> = Vec::new();
-        while let Some(entry) = map.next_entry()? {
-            entries.push(entry);
+        while let Some(key) = map.next_key::<String>()? {
+            let node = if key == NUMBER && entries.is_empty() {
+                match map.next_value_seed(NumberOr(Self))? {
+                    Ok(text) => return Ok(Node::Number(text)),
+                    Err(node) => node,
+                }
+            } else {
+                map.next_value()?
+            };
+            entries.push((key, node));
         }
-        match entries.as_mut_slice() {
-            [(key, Node::Text(text))] if key == NUMBER => Ok(Node::Number(std::mem::take(text))),
-            _ => Ok(Node::Object(entries)),
-        }
+        Ok(Node::Object(entries))
     }
 }
 

@@ -23,7 +23,7 @@ use crate::names::{ContainerId, IfName, NetworkName};
 use crate::store::atomic::{self, Durability, Temporary};
 use crate::store::dir::{Dir, OwnDir};
 use crate::store::format::{self, Content, Stored};
-use crate::store::{Intents, Locks, sweep};
+use crate::store::{Intents, Locks, sweep, sys};
 
 /// Which attachment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +45,8 @@ pub struct CacheEntry {
     pub config: Vec<u8>,
     /// The path of the namespace, or empty.
     pub netns: String,
+    /// Which namespace was there, for who looks whether it still is; libcni writes none.
+    pub netns_id: Option<String>,
     /// `CNI_ARGS`, in order; `None` where the entry has no such key. An empty list is written as none, as libcni does.
     pub cni_args: Option<Vec<(String, String)>>,
     /// The capability arguments.
@@ -53,6 +55,13 @@ pub struct CacheEntry {
     pub result: Option<Value>,
     /// The `owner` of the runtime that made it; libcni writes none.
     pub owner: Option<String>,
+}
+
+/// A file as it was at one time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    inode: u64,
+    changed: (i64, u64),
 }
 
 /// What the cache holds for a key.
@@ -231,6 +240,29 @@ impl Cache {
             }
             Err(error) => tracing::debug!(%error, "temporary files of killed processes may be left"),
         }
+    }
+
+    /// What tells an entry from one that is later written in its place; `None` where there is none.
+    pub(crate) fn stamp(&self, key: &Key) -> Option<Stamp> {
+        let results = self.results().ok()??;
+        let stat = sys::stat(&results, &key.file_name()).ok()?;
+        Some(Stamp { inode: stat.st_ino, changed: (stat.st_ctime, stat.st_ctime_nsec) })
+    }
+
+    /// Every attachment of a network that one of the files may be which hold no entry that can be read. A name does not
+    /// say where its parts end: all ways to take it apart are answered.
+    pub(crate) fn perhaps_of(&self, network: &str) -> Result<Vec<Key>> {
+        let Some(results) = self.results()? else { return Ok(Vec::new()) };
+        let mut keys = Vec::new();
+        for name in results.names()? {
+            let rest = name.to_str().and_then(|name| name.strip_prefix(network)?.strip_prefix('-'));
+            let Some(rest) = rest else { continue };
+            if !matches!(read(&results, &name), Ok(None | Some((_, Content::Entry(_))))) {
+                let apart = rest.match_indices('-').map(|(at, _)| (&rest[..at], &rest[at + 1..]));
+                keys.extend(apart.filter_map(|(id, if_name)| Key::parse(network, id, if_name).ok()));
+            }
+        }
+        Ok(keys)
     }
 
     /// The intents beside the entries.

@@ -59,6 +59,7 @@ fn entry(if_name: &str, config: &str) -> CacheEntry {
         key: Key::parse("net", "c1", if_name).unwrap(),
         config: config.into(),
         netns: "/run/netns/c1".to_owned(),
+        netns_id: None,
         cni_args: None,
         capability_args: serde_json::Map::new(),
         result: Some(json!({"cniVersion": "1.1.0"})),
@@ -86,8 +87,8 @@ struct Operation {
 }
 
 fn intent() -> Intent {
-    let attachments = vec![Intended { entry: new(), started: None }];
-    Intent { container_id: new().key.container_id, loopback: false, owner: None, attachments }
+    let attachments = vec![Intended { entry: new(), started: None, refused: false }];
+    Intent { container_id: new().key.container_id, loopback: false, owner: None, of_earlier_boot: false, attachments }
 }
 
 /// What a set-up does of its own before the first plugin.

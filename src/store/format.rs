@@ -1,4 +1,4 @@
-//! libcni's `cachedInfo` as JSON, with `owner` beside its keys.
+//! libcni's `cachedInfo` as JSON, with `owner` and `netnsId` beside its keys.
 //!
 //! Reading is lenient where Go's decoder is (null is absent, unknown keys pass) and strict about types. Not a derived
 //! struct: that would take an array for an object.
@@ -22,6 +22,7 @@ pub(super) struct Stored {
     if_name: String,
     config: Vec<u8>,
     netns: String,
+    netns_id: Option<String>,
     cni_args: Option<Vec<(String, String)>>,
     capability_args: Map<String, Value>,
     result: Option<Value>,
@@ -47,6 +48,7 @@ impl Stored {
             if_name: take(&mut object, "ifName")?.unwrap_or_default(),
             config,
             netns: take(&mut object, "netns")?.unwrap_or_default(),
+            netns_id: take(&mut object, "netnsId")?,
             cni_args: take(&mut object, "cniArgs")?,
             capability_args: take_object(&mut object, "capabilityArgs")?.unwrap_or_default(),
             result: take_object(&mut object, "result")?.map(Value::Object),
@@ -69,6 +71,7 @@ impl Stored {
             key,
             config: self.config,
             netns: self.netns,
+            netns_id: self.netns_id,
             cni_args: self.cni_args,
             capability_args: self.capability_args,
             result: self.result,
@@ -113,7 +116,7 @@ pub(super) fn encode(entry: &CacheEntry) -> Result<Vec<u8>, String> {
 
 /// An entry's keys; as in libcni, what is empty is left out.
 pub(super) fn to_object(entry: &CacheEntry) -> Result<Map<String, Value>, String> {
-    let CacheEntry { key, config, netns, cni_args, capability_args, result, owner } = entry;
+    let CacheEntry { key, config, netns, netns_id, cni_args, capability_args, result, owner } = entry;
     let mut object = Map::new();
     object.insert("kind".into(), KIND.into());
     object.insert("networkName".into(), key.network.as_str().into());
@@ -122,6 +125,9 @@ pub(super) fn to_object(entry: &CacheEntry) -> Result<Map<String, Value>, String
     object.insert("config".into(), BASE64.encode(config).into());
     if !netns.is_empty() {
         object.insert("netns".into(), netns.as_str().into());
+    }
+    if let Some(id) = netns_id {
+        object.insert("netnsId".into(), id.as_str().into());
     }
     if let Some(args) = cni_args.as_ref().filter(|args| !args.is_empty()) {
         object.insert("cniArgs".into(), args.iter().map(|(key, value)| vec![key.as_str(), value]).collect());
@@ -158,6 +164,7 @@ mod tests {
             key: key.clone(),
             config: b"{\"name\": \"net1\"}\xff".to_vec(),
             netns: "/run/netns/pod1".to_owned(),
+            netns_id: Some("boot/4:5".to_owned()),
             cni_args: Some(vec![
                 ("K8S_POD_NAME".to_owned(), "a".to_owned()),
                 ("IgnoreUnknown".to_owned(), "1".to_owned()),
@@ -168,6 +175,7 @@ mod tests {
         };
         let bare = CacheEntry {
             netns: String::new(),
+            netns_id: None,
             cni_args: None,
             capability_args: Map::new(),
             result: None,

@@ -32,6 +32,8 @@ pub(crate) struct Intended {
     pub(crate) entry: CacheEntry,
     /// How many plugins were started; `None` where nobody knows.
     pub(crate) started: Option<usize>,
+    /// The last one that was started answered ADD with an error of its own.
+    pub(crate) refused: bool,
 }
 
 /// The attachments that a pod's set-up is about to make, in order.
@@ -41,6 +43,8 @@ pub(crate) struct Intent {
     /// The pod's loopback is to be undone with it.
     pub(crate) loopback: bool,
     pub(crate) owner: Option<String>,
+    /// The machine has been started anew since: what the namespaces' paths lead to now is somebody else's.
+    pub(crate) of_earlier_boot: bool,
     pub(crate) attachments: Vec<Intended>,
 }
 
@@ -49,7 +53,7 @@ pub(crate) struct Intent {
 pub(crate) enum Recorded {
     Nothing,
     Intent(Intent),
-    /// Something that cannot be read, and why.
+    /// Something that is no intent, and why.
     Torn(Error),
 }
 
@@ -91,6 +95,8 @@ impl Intents {
         let path = self.dir.path().join(INTENTS).join(name);
         let refused = |why: String| Error::new(ErrorClass::Cache, format!("write intent {}: {why}", path.display()));
         let bytes = encode(intent, serial).map_err(refused)?;
+        // A request may nest as deep as can be read; in here it is deeper by a few levels.
+        decode(&bytes, &intent.container_id).map_err(refused)?;
         if bytes.len() as u64 > MAX {
             return Err(refused(format!("larger than {MAX} bytes")));
         }
@@ -99,7 +105,8 @@ impl Intents {
         atomic::replace(&temporary, &intents, name, &bytes, self.dir.durability)
     }
 
-    /// Reads the pod's intent. Only what says nothing about the file, as a lack of descriptors, is an error.
+    /// Reads the pod's intent. What the system refuses is an error: the next time may do better. Only what was read and is
+    /// no intent is [`Recorded::Torn`].
     pub(crate) fn read(&self, pod: &ContainerId) -> Result<Recorded> {
         match self.dir.open_child(INTENTS)? {
             Some(intents) => self.read_in(&intents, pod),
@@ -119,12 +126,13 @@ impl Intents {
         match read() {
             Ok(None) => Ok(Recorded::Nothing),
             Ok(Some((mut intent, serial, holder))) => {
-                if let Some(serial) = serial.filter(|_| holder.is_of_this_boot()) {
+                intent.of_earlier_boot = !holder.is_of_this_boot();
+                if let Some(serial) = serial.filter(|_| !intent.of_earlier_boot) {
                     self.add_progress(&mut intent, &serial)?;
                 }
                 Ok(Recorded::Intent(intent))
             }
-            Err(error) if error.class() == ErrorClass::Io => Err(error),
+            Err(error) if error.os_error().is_some() => Err(error),
             Err(error) => Ok(Recorded::Torn(error)),
         }
     }
@@ -174,12 +182,12 @@ impl Intents {
                 return Ok(());
             }
         };
-        // Nothing starts before it is noted.
-        for attachment in &mut intent.attachments {
-            attachment.started = Some(0);
-        }
         for line in bytes.split(|byte| *byte == b'\n') {
             let Some(Noted { attachment, started, result }) = Noted::parse(line, serial) else { continue };
+            // Nothing starts before it is noted.
+            for attachment in &mut intent.attachments {
+                attachment.started.get_or_insert(0);
+            }
             if let Some(attachment) = intent.attachments.get_mut(attachment) {
                 attachment.started = Some(started);
                 attachment.entry.result = result;
@@ -244,6 +252,9 @@ fn encode(intent: &Intent, serial: Option<&str>) -> Result<Vec<u8>, String> {
         if let Some(started) = attachment.started {
             object.insert("started".to_owned(), started.into());
         }
+        if attachment.refused {
+            object.insert("refused".to_owned(), true.into());
+        }
         Ok(Value::Object(object))
     };
     let attachments = intent.attachments.iter().map(encode).collect::<Result<Vec<_>, String>>()?;
@@ -271,7 +282,7 @@ fn decode(bytes: &[u8], pod: &ContainerId) -> Result<(Intent, Option<String>, Ho
     };
     let decode = |(index, attachment)| match attachment {
         Value::Object(attachment) => {
-            decode_attachment(attachment).map_err(|why| format!("attachments[{index}]: {why}"))
+            decode_attachment(attachment, pod).map_err(|why| format!("attachments[{index}]: {why}"))
         }
         _ => Err(format!("attachments[{index}]: not a JSON object")),
     };
@@ -279,14 +290,15 @@ fn decode(bytes: &[u8], pod: &ContainerId) -> Result<(Intent, Option<String>, Ho
     let holder = object.get("holder").and_then(Value::as_object).map(Holder::from_object).unwrap_or_default();
     let (owner, serial) = (text(&object, "owner"), text(&object, "serial"));
     let loopback = object.get("loopback").and_then(Value::as_bool).unwrap_or_default();
-    Ok((Intent { container_id: pod.clone(), loopback, owner, attachments }, serial, holder))
+    Ok((Intent { container_id: pod.clone(), loopback, owner, of_earlier_boot: false, attachments }, serial, holder))
 }
 
-fn decode_attachment(mut object: Map<String, Value>) -> Result<Intended, String> {
+fn decode_attachment(mut object: Map<String, Value>, pod: &ContainerId) -> Result<Intended, String> {
+    let refused = object.remove("refused") == Some(Value::Bool(true));
     let started = object.remove("started").and_then(|started| usize::try_from(started.as_u64()?).ok());
     let stored = Stored::from_object(object)?;
-    let key: Key = stored.key().ok_or("without valid names")?;
-    Ok(Intended { entry: stored.into_entry(key), started })
+    let key: Key = stored.key().filter(|key| key.container_id == *pod).ok_or("without valid names of this pod's")?;
+    Ok(Intended { entry: stored.into_entry(key), started, refused })
 }
 
 #[cfg(test)]

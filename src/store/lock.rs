@@ -14,6 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::call::{Call, HeldLock};
@@ -53,6 +54,8 @@ pub(crate) struct Locks {
 #[derive(Debug)]
 pub(crate) struct Locked {
     file: Arc<OwnedFd>,
+    /// Such a description cannot have a byte alone. Sharing it waits for those who have it alone.
+    read_only: bool,
     /// Where this holder is noted.
     noted: Option<(Dir, OsString)>,
     pid: u32,
@@ -111,7 +114,7 @@ impl Locks {
     ) -> Result<Option<Locked>> {
         loop {
             let dir = self.dir.make()?;
-            let locked = Locked { file: Arc::new(open(&dir)?), noted: None, pid: std::process::id() };
+            let locked = Locked::open(&dir)?;
             if waits {
                 wait(call, waiting, || locked.try_byte(offset, kind, &self.dir.path()))?;
             } else if !locked.try_byte(offset, kind, &self.dir.path())? {
@@ -139,19 +142,20 @@ impl Locks {
     }
 
     fn holder(&self, offset: i64) -> String {
-        self.read_holder(OsStr::new(&offset.to_string())).unwrap_or_else(|| "another process".to_owned())
+        let holder = self.read_holder(OsStr::new(&offset.to_string()));
+        holder.map_or_else(|| "another process".to_owned(), |holder| holder.to_string())
     }
 
-    fn read_holder(&self, name: &OsStr) -> Option<String> {
+    fn read_holder(&self, name: &OsStr) -> Option<Holder> {
         let bytes = self.dir.open_child(HOLDERS).ok()??.read(name, MAX_HOLDER).ok()??;
         let serde_json::Value::Object(object) = json::parse(&bytes).ok()? else { return None };
-        Some(Holder::from_object(&object).to_string())
+        Some(Holder::from_object(&object))
     }
 
     fn holder_of_any_pod(&self) -> String {
         let names = self.dir.open_child(HOLDERS).ok().flatten().and_then(|dir| dir.names().ok());
-        let holders = names.into_iter().flatten().filter_map(|name| self.read_holder(&name));
-        holders.min_by_key(String::len).unwrap_or_else(|| "another process".to_owned())
+        let mut holders = names.into_iter().flatten().filter_map(|name| self.read_holder(&name));
+        holders.find(Holder::is_running).map_or_else(|| "another process".to_owned(), |holder| holder.to_string())
     }
 
     /// Removes the notes of holders that died with their locks.
@@ -162,7 +166,7 @@ impl Locks {
         if noted.is_empty() {
             return Ok(());
         }
-        let locked = Locked { file: Arc::new(open(&dir)?), noted: None, pid: std::process::id() };
+        let locked = Locked::open(&dir)?;
         for name in noted {
             let offset = std::str::from_utf8(name.as_bytes()).ok().and_then(|name| name.parse().ok());
             // GC's byte is shared: alone it is had only when nobody works on a pod, which is no matter here.
@@ -175,10 +179,6 @@ impl Locks {
         }
         Ok(())
     }
-}
-
-fn open(dir: &Dir) -> Result<OwnedFd> {
-    sys::open_or_create(dir, FILE.as_ref()).map_err(|errno| failed("open", &dir.path_of(FILE.as_ref()), errno))
 }
 
 fn is_still_there(dir: &Dir, file: &OwnedFd) -> Result<bool> {
@@ -210,6 +210,22 @@ fn offset_of(pod: &ContainerId) -> i64 {
 }
 
 impl Locked {
+    /// Opens the file, and takes nothing yet.
+    fn open(dir: &Dir) -> Result<Self> {
+        let name = FILE.as_ref();
+        let (file, read_only) = match sys::open_or_create(dir, name) {
+            // A file system that has become read-only: who locked the file before that still has it.
+            Err(Errno::ROFS) => (sys::open_file(dir, name, OFlags::RDONLY), true),
+            opened => (opened, false),
+        };
+        let file = file.map_err(|errno| match errno {
+            // There is none, and none can be made.
+            Errno::NOENT => failed("create", &dir.path_of(name), Errno::ROFS),
+            errno => failed("open", &dir.path_of(name), errno),
+        })?;
+        Ok(Self { file: Arc::new(file), read_only, noted: None, pid: std::process::id() })
+    }
+
     /// What the call hands to its plugins' nannies.
     pub(crate) fn held(&self) -> HeldLock {
         HeldLock { file: Arc::clone(&self.file) }
@@ -217,7 +233,7 @@ impl Locked {
 
     /// Takes one byte where nobody has it otherwise.
     fn try_byte(&self, offset: i64, kind: Kind, dir: &std::path::Path) -> Result<bool> {
-        let kind = if kind == Kind::Alone { WRITE } else { READ };
+        let kind = if kind == Kind::Alone && !self.read_only { WRITE } else { READ };
         loop {
             return match self.set(kind, offset, 1) {
                 Ok(()) => Ok(true),

@@ -366,6 +366,7 @@ mod tests {
             key: Key::parse("net", "c1", "eth0").unwrap(),
             config: config.into(),
             netns: String::new(),
+            netns_id: None,
             cni_args: None,
             capability_args: serde_json::Map::new(),
             result: Some(json!({"cniVersion": "1.1.0"})),

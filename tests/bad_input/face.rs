@@ -17,6 +17,9 @@ pub(crate) const ON_POD: [(&str, OnPod); 4] = [
     ("cni_pod_status", cni_pod_status),
 ];
 
+/// GC takes its request as they do.
+pub(crate) const GC: (&str, OnPod) = ("cni_plugin_gc", cni_plugin_gc);
+
 /// A network plugin.
 pub(crate) struct Handle(*mut cni_plugin);
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::face::{Handle, ON_POD, refused};
+use crate::face::{GC, Handle, ON_POD, refused};
 
 /// An object that a caller hands over.
 struct Place {
@@ -22,9 +22,10 @@ const MAP_OF_STRINGS: &[&str] = &[r#"{"a":1}"#, r#"{"a":null}"#];
 const PAIRS: &[&str] = &[r#"["a"]"#, r#"[["a"]]"#, r#"[["a","b","c"]]"#, r#"[["a",1]]"#, r#"{"a":"b"}"#];
 const IPS: &[&str] = &["[1]", r#"["x"]"#, r#"["10.0.0.1/33"]"#, r#"["10.0.0.256"]"#];
 const MACS: &[&str] = &[r#""x""#, r#""""#, r#""00:00:00:00:00""#, r#""00:00:00:00:00:0g""#];
+const NETWORKS: &[&str] = &["null", r#""""#, r#""..""#, r#""a/b""#];
 const IF_NAMES: &[&str] = &[r#""""#, r#""..""#, r#""a/b""#, r#""0123456789abcdef""#, r#""a\u0000""#];
 
-const PLACES: [Place; 7] = [
+const PLACES: [Place; 10] = [
     Place {
         name: "options",
         path: "",
@@ -133,6 +134,31 @@ const PLACES: [Place; 7] = [
         base: || json!({"pod-cidr": "10.0.0.0/24"}),
         keys: &[("pod-cidr", "string", &["null", r#""""#, r#""10.0.0.0""#])],
     },
+    Place {
+        name: "GC request",
+        path: "",
+        base: || json!({"validPods": []}),
+        keys: &[
+            ("validPods", "list", &["null", "[1]", "[[]]", "[{}]", r#"[{"id":"a"},{"id":"a"}]"#]),
+            ("timeoutMs", "number", NUMBERS),
+            ("callId", "string", STRING),
+        ],
+    },
+    Place {
+        name: "valid pod",
+        path: "validPods[0].",
+        base: || json!({"id": "pod"}),
+        keys: &[("id", "string", &["null", r#""""#, r#""a/b""#]), ("networks", "list", &["[1]", "[[]]", "[{}]"])],
+    },
+    Place {
+        name: "valid network",
+        path: "validPods[0].networks[0].",
+        base: || json!({"network": "net", "ifName": "eth0"}),
+        keys: &[
+            ("network", "string", NETWORKS),
+            ("ifName", "string", &["null", r#""""#, r#""..""#, r#""a/b""#, r#""0123456789abcdef""#]),
+        ],
+    },
 ];
 
 /// A value of each JSON type; null counts as absent.
@@ -151,6 +177,16 @@ impl Place {
         if self.name == "event details" {
             let handle = Handle::new(&(PLACES[0].base)().to_string()).unwrap();
             return vec![(what("cni_plugin_event"), handle.event(&object.to_string()))];
+        }
+        let gc = match self.name {
+            "GC request" => Some(object.clone()),
+            "valid pod" => Some(json!({"validPods": [object]})),
+            "valid network" => Some(json!({"validPods": [{"id": "pod", "networks": [object]}]})),
+            _ => None,
+        };
+        if let Some(request) = gc {
+            let handle = Handle::new(r#"{"plugin":"noop"}"#).unwrap();
+            return vec![(what(GC.0), handle.call(GC.1, &request.to_string()))];
         }
         let request = match self.name {
             "request" => object.clone(),

@@ -128,7 +128,13 @@ func check(t *testing.T, count int, make func(dir string, row row, version strin
 			r.Fatalf("conf: %s\n%s", row.conf, explain(different, theirs, ours))
 		}
 	}
-	// The same rows every time, unless ORACLE_SEED or -rapid.seed say otherwise.
+	repeat(t, count, property)
+}
+
+// repeat checks a property with so many cases: the same ones every time, unless ORACLE_SEED or -rapid.seed say otherwise.
+func repeat(t *testing.T, count int, property func(r *rapid.T)) {
+	t.Helper()
+	made := 0
 	seed := os.Getenv("ORACLE_SEED")
 	if seed == "" {
 		seed = "1"
@@ -143,8 +149,11 @@ func check(t *testing.T, count int, make func(dir string, row row, version strin
 		}
 		defer func() { _ = old.Set(before) }()
 	}
-	rapid.Check(t, property)
-	t.Logf("%d generated rows", made)
+	rapid.Check(t, func(r *rapid.T) {
+		made++
+		property(r)
+	})
+	t.Logf("%d generated cases", made)
 }
 
 // closing has cleanups run at the end of a case, not of the test.

@@ -57,6 +57,10 @@ func TestMain(m *testing.M) {
 	if built.dir != "" {
 		_ = os.RemoveAll(built.dir)
 	}
+	if err := stopRust(); err != nil {
+		fmt.Fprintln(os.Stderr, "the Rust API: ", err)
+		code = 1
+	}
 	os.Exit(code)
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/types"
@@ -52,6 +53,11 @@ func cacheRows() []row {
 	for _, one := range []struct{ name, text string }{
 		{"a zero-byte file", ""},
 		{"half an object", `{"kind":"cniCacheV1","conf`},
+		{"an entry torn in its result", whole[:len(whole)-40]},
+		{"an entry without its last byte", whole[:len(whole)-1]},
+		{"an entry of zeros", strings.Repeat("\x00", len(whole))},
+		{"an entry whose end is zeros", whole[:100] + strings.Repeat("\x00", len(whole)-100)},
+		{"an entry and more after it", whole + "}"},
 		{"a list", `[]`},
 		{"null", `null`},
 		{"an empty object", `{}`},
@@ -64,6 +70,7 @@ func cacheRows() []row {
 		{"an entry whose result is of an unknown version", entry("net", "pod1", "eth0", `,"result":{"cniVersion":"8.0.0"}`)},
 		{"an entry whose result is a list", entry("net", "pod1", "eth0", `,"result":[]`)},
 		{"an entry with config that is not base64", `{"kind":"cniCacheV1","containerId":"pod1","config":"!","ifName":"eth0","networkName":"net"}`},
+		{"an entry whose result has a route without dst", entry("net", "pod1", "eth0", `,"result":{"cniVersion":"1.0.0","routes":[{"gw":"10.1.0.1"}]}`)},
 		{"an entry with unknown keys", entry("net", "pod1", "eth0", `,"more":{"a":1},"result":`+result("1.0.0"))},
 		{"an entry without names", `{"kind":"cniCacheV1","config":"e30=","result":` + result("1.0.0") + `}`},
 		{"an entry of another container", entry("net", "pod2", "eth0", `,"result":`+result("1.0.0"))},
@@ -75,7 +82,17 @@ func cacheRows() []row {
 		rows = append(rows,
 			row{name: "in the cache: " + one.name, conf: list, cache: map[string]string{at: one.text}, steps: read},
 			row{name: "CHECK and DEL with " + one.name, conf: list, cache: map[string]string{at: one.text}, steps: steps("check", "del", "attachments")},
+			row{name: "GC and ADD with " + one.name, conf: list, cache: map[string]string{at: one.text, "results/net-pod2-eth0": entry("net", "pod2", "eth0", "")}, steps: steps("gc", "add", "cached result", "attachments", "del")},
 		)
+	}
+	for _, one := range []struct{ name, text string }{
+		{"an entry of a network whose name is a path", entry("../net", "pod1", "eth0", `,"result":`+result("1.0.0"))},
+		{"an entry without a container", entry("net", "", "eth0", `,"result":`+result("1.0.0"))},
+		{"an entry with keys in another case", strings.ReplaceAll(whole, `"kind"`, `"Kind"`)},
+		{"an entry with arguments that are no pairs", entry("net", "pod1", "eth0", `,"cniArgs":[["K"],["A","B","C"]],"result":`+result("1.0.0"))},
+		{"an entry with base64 in lines", strings.ReplaceAll(whole, `fQ==`, `fQ==\n`)},
+	} {
+		rows = append(rows, row{name: "in the cache: " + one.name, conf: list, cache: map[string]string{at: one.text}, steps: read})
 	}
 	return rows
 }

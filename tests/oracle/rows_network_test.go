@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/types"
@@ -117,6 +119,10 @@ func addRows() []row {
 		}}}},
 		{name: "a plugin that is no program", conf: conf("1.0.0", "alpha"), missing: []string{"alpha"}, steps: []step{{do: "add", before: func(dir string) error { return os.WriteFile(filepath.Join(dir, "bin/alpha"), []byte("text"), 0o700) }}}},
 		{name: "a directory in the plugin's place", conf: conf("1.0.0", "alpha"), missing: []string{"alpha"}, steps: []step{{do: "add", before: func(dir string) error { return os.Mkdir(filepath.Join(dir, "bin/alpha"), 0o700) }}}},
+		{name: "a plugin that somebody goes on writing", conf: conf("1.0.0", "alpha"), missing: []string{"alpha"}, steps: []step{{do: "add", before: writing(nil)}}},
+		{name: "a plugin that somebody is done writing after a while", conf: conf("1.0.0", "alpha"), missing: []string{"alpha"}, steps: []step{{do: "add", before: writing(func(file *os.File) {
+			time.AfterFunc(1500*time.Millisecond, func() { _ = file.Close() })
+		})}}},
 		{name: "a list without plugins", list: func() *libcni.NetworkConfigList {
 			return &libcni.NetworkConfigList{Name: "net", CNIVersion: "1.0.0", Bytes: []byte(`{}`)}
 		}, steps: steps("add", "attachments", "check", "del")},
@@ -259,6 +265,31 @@ func otherRows() []row {
 		{name: "VERSION of a missing plugin", missing: []string{"alpha"}, conf: three, steps: []step{{do: "version", about: "alpha"}}},
 		{name: "VERSION of no type", conf: three, steps: []step{{do: "version"}}},
 		{name: "VERSION of a type with a slash", conf: three, steps: []step{{do: "version", about: "a/b"}}},
+	}
+}
+
+// written keeps files open until the tests end.
+var written sync.Map
+
+// writing installs the plugin alpha by a file that stays open for writing, until then does otherwise: ETXTBSY.
+func writing(then func(*os.File)) func(dir string) error {
+	return func(dir string) error {
+		program, err := os.ReadFile(filepath.Join(built.dir, "plugin"))
+		if err != nil {
+			return err
+		}
+		file, err := os.OpenFile(filepath.Join(dir, "bin/alpha"), os.O_WRONLY|os.O_CREATE, 0o755)
+		if err != nil {
+			return err
+		}
+		if _, err := file.Write(program); err != nil {
+			return err
+		}
+		written.Store(dir, file)
+		if then != nil {
+			then(file)
+		}
+		return nil
 	}
 }
 

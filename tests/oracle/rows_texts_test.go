@@ -40,6 +40,8 @@ func textRows() []textRow {
 		"cniVersions with what is none":         `{"name":"n","cniVersions":["x"],"plugins":[{"type":"a"}]}`,
 		"cniVersions beside a version of words": `{"name":"n","cniVersion":"x","cniVersions":["1.0.0"],"plugins":[{"type":"a"}]}`,
 		"a version of four parts":               `{"name":"n","cniVersions":["1.0.0.0"],"plugins":[{"type":"a"}]}`,
+		"cniVersions, two of them the same":     `{"name":"n","cniVersion":"1.0.0","cniVersions":["1","0.4.0"],"plugins":[{"type":"a"}]}`,
+		"what serde_json calls a number":        `{"name":"n","plugins":[{"type":"a","x":{"$serde_json::private::Number":"1"},"y":{"$serde_json::private::Number":"y"}}]}`,
 		"a single network":                      `{"cniVersion":"0.3.1","name":"n","type":"a","x":{"b":1,"a":2}}`,
 		"a single network, keys in other case":  `{"name":"n","type":"a","Type":"b"}`,
 		"a single network without name":         `{"type":"a"}`,
@@ -104,12 +106,14 @@ func textRows() []textRow {
 		textRow{name: "files of no extension", do: "files", text: "", files: map[string]string{"a": "", "b.c": ""}},
 		textRow{name: "files where there are none", do: "files", text: ".conf"},
 	)
+	rows = append(rows, rustRows(dir, list)...)
 	for _, from := range versions {
 		for _, to := range append(versions, "7.0.0") {
 			rows = append(rows, textRow{name: "convert " + named(from) + " to " + named(to), do: "convert", text: result(from), version: to})
 		}
 	}
 	for name, text := range map[string]string{
+		"a dns twice":             `{"cniVersion":"1.0.0","ips":[{"address":"10.0.0.1/8"}],"dns":{"domain":"d"},"dns":{"search":["s"]}}`,
 		"no addresses":            `{"cniVersion":"1.0.0"}`,
 		"two of each family":      `{"cniVersion":"1.0.0","ips":[{"address":"10.0.0.1/8"},{"address":"10.0.0.2/8"},{"address":"fd00::1/64"},{"address":"fd00::2/64"}],"routes":[{"dst":"::/0"},{"dst":"0.0.0.0/0"}]}`,
 		"null in ips":             `{"cniVersion":"1.0.0","ips":[null]}`,
@@ -127,6 +131,70 @@ func textRows() []textRow {
 	} {
 		for _, to := range []string{"0.2.0", "0.4.0", "1.1.0"} {
 			rows = append(rows, textRow{name: "convert " + name + " to " + to, do: "convert", text: text, version: to})
+		}
+	}
+	return rows
+}
+
+// rustRows are about functions that C does not have. dir is a directory with all kinds of files, list the text of a list.
+func rustRows(dir map[string]string, list func(name string) string) []textRow {
+	var rows []textRow
+	for _, name := range []string{"a", "one", "two", "three", ""} {
+		rows = append(rows, textRow{name: "LoadConf " + strings.TrimSpace(name+" from a directory"), do: "loadConf", text: name, files: dir})
+	}
+	single := `{"cniVersion":"0.4.0","name":"b","type":"x","capabilities":{"mac":true,"ips":false}}`
+	rows = append(rows,
+		textRow{name: "LoadConf from an empty directory", do: "loadConf", text: "a"},
+		textRow{name: "LoadConf from a directory that is missing", do: "loadConf", text: "a", path: "missing"},
+		textRow{name: "LoadConf from a file", do: "loadConf", text: "a", path: "file", files: map[string]string{"file": ""}},
+		textRow{name: "LoadConf past a broken file", do: "loadConf", text: "b", files: map[string]string{"1.conf": "{}", "2.conf": single}},
+		textRow{name: "LoadConf before a broken file", do: "loadConf", text: "b", files: map[string]string{"1.conf": single, "2.conf": "{"}},
+		textRow{name: "LoadConf where two have the name", do: "loadConf", text: "b", files: map[string]string{"2.conf": `{"name":"b","type":"y"}`, "1.json": single}},
+		textRow{name: "LoadConf where a list has the name", do: "loadConf", text: "b", files: map[string]string{"1.conflist": list("b"), "2.conf": `{"name":"c","type":"y"}`}},
+		textRow{name: "LoadConf where a .conf is a list", do: "loadConf", text: "b", files: map[string]string{"1.conf": list("b"), "2.conf": single}},
+	)
+	files := map[string]string{"x.conf": single, "empty.conf": "", "broken.conf": `{"name"`, "no-type.conf": `{"name":"b"}`, "dir/1.conf": single,
+		"x.conflist": list("b"), "b/1.conf": `{"type":"p"}`, "none.conflist": `{"name":"c"}`, "half.conflist": `{"name":"d","plugins":[{"type":"a"}`}
+	for _, path := range []string{"x.conf", "empty.conf", "broken.conf", "no-type.conf", "missing.conf", "dir"} {
+		rows = append(rows, textRow{name: "ConfFromFile " + path, do: "confFromFile", path: path, files: files})
+	}
+	for _, path := range []string{"x.conflist", "x.conf", "none.conflist", "half.conflist", "empty.conf", "missing.conflist", "dir"} {
+		rows = append(rows, textRow{name: "NetworkConfFromFile " + path, do: "networkConfFromFile", path: path, files: files})
+	}
+	for name, text := range map[string]string{"a plugin": single, "a list": list("b"), "an object without type": `{"name":"b"}`, "null": "null", "text": `"x"`,
+		"a key twice": `{"type":"a","type":"b"}`, "an object twice": `{"type":"a","capabilities":{"x":true},"capabilities":{"y":true}}`, "a key in two cases": `{"type":"a","Type":"b"}`, "keys in other case": `{"TYPE":"a","Name":"n","CNIVersion":"1"}`} {
+		rows = append(rows,
+			textRow{name: "ConfFromBytes " + name, do: "confFromBytes", text: text},
+			textRow{name: "NetworkConfFromBytes " + name, do: "networkConfFromBytes", text: text},
+			textRow{name: "ConfListFromConf " + name, do: "confListFromConf", text: text},
+		)
+	}
+	for name, values := range map[string]map[string]any{
+		"nothing":                         {},
+		"a key":                           {"new": "value"},
+		"keys in the place of others":     {"name": "c", "type": "y"},
+		"an object in place of another":   {"capabilities": map[string]any{"mac": false}},
+		"lists and objects":               {"runtimeConfig": map[string]any{"ips": []any{"10.0.0.1", nil, 1.5, true}}},
+		"a key in other case":             {"Type": "z"},
+		"an empty key":                    {"": 1},
+		"nil":                             {"a": nil},
+		"a type that is a number":         {"type": 1},
+		"an empty type":                   {"type": ""},
+		"capabilities of a wrong type":    {"capabilities": []any{}},
+		"dns of a wrong type":             {"dns": "x"},
+		"an integer that a float64 holds": {"n": 9007199254740992},
+		"text with HTML":                  {"x": "<b>&"},
+		"text beyond ASCII":               {"x": "é\u2028"},
+	} {
+		rows = append(rows, textRow{name: "InjectConf " + name, do: "injectConf", text: single, values: values})
+	}
+	rows = append(rows,
+		textRow{name: "InjectConf beside an integer above 2^53", do: "injectConf", text: `{"type":"a","n":9007199254740993}`, values: map[string]any{"b": 1}},
+		textRow{name: "InjectConf beside other spaces", do: "injectConf", text: "{ \"z\" : 1,\n\"type\":\"a\" }", values: map[string]any{"b": 1}},
+	)
+	for _, version := range append(versions, "7.0.0", "x") {
+		for name, text := range map[string]string{"its own": result(version), "1.0.0": result("1.0.0"), "0.2.0": result("0.2.0"), "none": `{"dns":{"domain":"d"}}`} {
+			rows = append(rows, textRow{name: "Create " + named(version) + " from a result of " + name, do: "create", text: text, version: version})
 		}
 	}
 	return rows

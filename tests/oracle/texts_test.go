@@ -20,12 +20,16 @@ type textRow struct {
 	name string
 	// files are put into a directory first.
 	files map[string]string
-	// do is parse, file, load, files or convert.
+	// do is parse, file, load, files or convert, which C has too, or the name of a function that the Rust API has.
 	do string
 	// text is the configuration, the network's name, the extensions by commas, or the result.
 	text string
-	// version is what a result is converted to.
+	// version is what a result is converted to or read as.
 	version string
+	// values are injected.
+	values map[string]any
+	// path below the directory is what is read.
+	path string
 }
 
 func TestTexts(t *testing.T) {
@@ -33,7 +37,7 @@ func TestTexts(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			dir := row.directory(t)
-			theirs, ours := askBoth(row, dir)
+			theirs, ours := askBoth(t, row, dir)
 			theirs.hide(dir)
 			ours.hide(dir)
 			checkDifferences(t, row.name, differing(theirs, ours), theirs, ours)
@@ -57,7 +61,7 @@ func (r textRow) directory(t testing.TB) string {
 }
 
 // askBoth answers a text row.
-func askBoth(row textRow, dir string) (outcome, outcome) {
+func askBoth(t testing.TB, row textRow, dir string) (outcome, outcome) {
 	theirs, ours := outcome{}, outcome{}
 	said, err := safely(func() (string, error) { return askTheirs(row, dir) })
 	theirs.add("result", canonical(said))
@@ -76,10 +80,59 @@ func askBoth(row textRow, dir string) (outcome, outcome) {
 		answer = confFiles(dir, strings.Split(row.text, ","))
 	case "convert":
 		answer = resultConvert(row.text, row.version)
+	default:
+		answer = row.askRust(t, dir)
 	}
 	ours.add("error", answer.err)
 	ours.add("result", canonical(withoutFile(answer.json)))
 	return theirs, ours
+}
+
+// askRust answers a row whose function only the Rust API has.
+func (r textRow) askRust(t testing.TB, dir string) answer {
+	if r.do == "loadConf" {
+		return askRust(t, r.do, map[string]any{"dir": filepath.Join(dir, r.path), "name": r.text})
+	}
+	with := map[string]any{"text": r.text}
+	switch r.do {
+	case "confFromFile", "networkConfFromFile":
+		with = map[string]any{"file": filepath.Join(dir, r.path)}
+	case "injectConf":
+		with["values"] = r.values
+	case "create":
+		with["version"] = r.version
+	}
+	return askRust(t, r.do, with)
+}
+
+// askLibcni answers the same by libcni.
+func (r textRow) askLibcni(dir string) (string, error) {
+	path, text := filepath.Join(dir, r.path), []byte(r.text)
+	switch r.do {
+	case "loadConf":
+		return showPlugin(libcni.LoadConf(path, r.text))
+	case "confFromFile":
+		return showPlugin(libcni.ConfFromFile(path))
+	case "networkConfFromFile":
+		return showList(libcni.NetworkConfFromFile(path))
+	case "confFromBytes":
+		return showPlugin(libcni.ConfFromBytes(text))
+	case "networkConfFromBytes":
+		return showList(libcni.NetworkConfFromBytes(text))
+	case "create":
+		return showResult(create.Create(r.version, text))
+	}
+	one, err := libcni.NetworkPluginConfFromBytes(text)
+	if err != nil {
+		return "", err
+	}
+	switch r.do {
+	case "injectConf":
+		return showPlugin(libcni.InjectConf(one, r.values))
+	case "confListFromConf":
+		return showList(libcni.ConfListFromConf(one))
+	}
+	return "", fmt.Errorf("no such call: %q", r.do)
 }
 
 // withoutFile leaves out which file a list came from, which libcni does not say.
@@ -113,7 +166,7 @@ func askTheirs(row textRow, dir string) (string, error) {
 	case "parse":
 		var object map[string]json.RawMessage
 		_ = json.Unmarshal([]byte(row.text), &object)
-		if _, ok := object["plugins"]; !ok && object["type"] != nil {
+		if _, ok := object["plugins"]; !ok && hasType(object) {
 			one, err := libcni.NetworkPluginConfFromBytes([]byte(row.text))
 			if err != nil {
 				return "", err
@@ -136,12 +189,24 @@ func askTheirs(row textRow, dir string) (string, error) {
 		}
 		text, err := json.Marshal(append([]string{}, files...))
 		return string(text), err
+	case "convert":
+		result, err := create.CreateFromBytes([]byte(row.text))
+		if err != nil {
+			return "", err
+		}
+		return showResult(result.GetAsVersion(row.version))
 	}
-	result, err := create.CreateFromBytes([]byte(row.text))
-	if err != nil {
-		return "", err
+	return row.askLibcni(dir)
+}
+
+// hasType says that a plugin's type is there, in any case as for encoding/json.
+func hasType(object map[string]json.RawMessage) bool {
+	for key := range object {
+		if strings.EqualFold(key, "type") {
+			return true
+		}
 	}
-	return showResult(result.GetAsVersion(row.version))
+	return false
 }
 
 func showResult(result types.Result, err error) (string, error) {
@@ -149,6 +214,20 @@ func showResult(result types.Result, err error) (string, error) {
 		return "", err
 	}
 	text, err := json.Marshal(result)
+	return string(text), err
+}
+
+// showPlugin prints a plugin's configuration as rust/main.rs does.
+func showPlugin(plugin *libcni.PluginConfig, err error) (string, error) {
+	if err != nil {
+		return "", err
+	}
+	capabilities := plugin.Network.Capabilities
+	if capabilities == nil {
+		capabilities = map[string]bool{}
+	}
+	text, err := json.Marshal(map[string]any{"type": plugin.Network.Type, "name": plugin.Network.Name,
+		"cniVersion": plugin.Network.CNIVersion, "capabilities": capabilities, "bytes": string(plugin.Bytes)})
 	return string(text), err
 }
 

@@ -18,6 +18,8 @@ var (
 		"float64 when the next plugin gets it."}
 	bytesSorted = why{"Bytes of standard input", "Keys are sorted at every level, and `<`, `>` and `&` are not escaped. " +
 		"The JSON is the same."}
+	beingWritten = why{"Plugins that are being written", "A plugin whose file is open for writing (ETXTBSY) is tried again for some 5 s, " +
+		"as libcni means to: built by a Go of today its second try is always an error, which hides the first one."}
 	cancelled = why{"Cancelled calls", "A cancelled call says that it was cancelled; libcni says that the plugin failed without a " +
 		"message, because it was killed."}
 	cacheFirst = why{"The cache is tried first", "A cache directory that cannot be used is an error before the first plugin runs, " +
@@ -29,15 +31,19 @@ var (
 	ownDirectory = why{"A directory beside results", "The cache directory has a directory `cnirt`, where files are written before " +
 		"they are renamed: an entry is there whole or not at all, and temporary files are never among the entries."}
 	namesChecked = why{"Names are checked before they become paths", "DEL, CHECK and the cache do not follow a container ID with " +
-		"dots and slashes to another attachment's entry."}
+		"dots and slashes to another attachment's entry, and an entry with names that no attachment can have is not listed."}
 	entryStays = why{"DEL forgets last", "The cache entry stays until every plugin's DEL succeeded, an unreadable one too; libcni " +
 		"removes one that it cannot read before the plugins ran."}
-	unreadable = why{"Entries that make no sense", "An entry of an unknown kind, or with a key of a wrong type, is unreadable: CHECK " +
+	unreadable = why{"Entries that make no sense", "An entry of an unknown kind, or with a key of a wrong type or in another case than libcni writes it, is unreadable: CHECK " +
 		"says so and DEL goes on without it. libcni takes such a file for a bare result, an empty one."}
-	surrogates    = why{"Invalid text", "Lone surrogates and invalid UTF-8 are refused; Go puts U+FFFD in their place."}
-	nesting       = why{"Nesting", "JSON may nest 125 levels deep in a configuration and 127 elsewhere; Go allows 10000."}
-	extensions    = why{"Repeated extensions", "An extension that is given more than once lists a file once."}
-	nullElements  = why{"null in lists", "null as an element of a result's lists is an error or is left out; libcni panics."}
+	surrogates   = why{"Invalid text", "Lone surrogates and invalid UTF-8 are refused; Go puts U+FFFD in their place."}
+	nesting      = why{"Nesting", "JSON may nest 125 levels deep in a configuration and 127 elsewhere; Go allows 10000."}
+	repeatedKeys = why{"Repeated keys", "Of a key that an object has twice the last value counts, and of a configuration's keys that " +
+		"differ only in case the one in libcni's spelling. Go reads one value into the other: objects are merged, and the last spelling counts."}
+	extensions   = why{"Repeated extensions", "An extension that is given more than once lists a file once."}
+	nullElements = why{"null in lists", "null as an element of a result's lists is an error or is left out; libcni panics."}
+	absent       = why{"Absent addresses", "An address or a destination that a result lacks is written as `<nil>`, as libcni does; what gets such " +
+		"a result from C, Go's module too, cannot read that again."}
 	versionsWords = why{"cniVersions of a wrong type", "The message names the type that is there; libcni names the one that it wants."}
 	fileNames     = why{"Files are named", "An error about a file begins with its path."}
 )
@@ -130,4 +136,44 @@ var wanted = map[string]difference{
 	"the first plugin answers ADD with text":                        {words, []string{"1 add: error"}},
 	"the first plugin answers ADD with text, and fails":             {words, []string{"1 add: error", "1 add: msg"}},
 	"the first plugin answers ADD with two objects":                 {words, []string{"1 add: error"}},
+	"CHECK and DEL with an entry and more after it":                 {words, []string{"1 check: error"}},
+	"CHECK and DEL with an entry of zeros":                          {words, []string{"1 check: error"}},
+	"CHECK and DEL with an entry torn in its result":                {words, []string{"1 check: error"}},
+	"CHECK and DEL with an entry whose end is zeros":                {words, []string{"1 check: error"}},
+	"CHECK and DEL with an entry without its last byte":             {words, []string{"1 check: error"}},
+	"ConfFromBytes text":                                            {words, []string{"error"}},
+	"ConfFromFile broken.conf":                                      {fileNames, []string{"error"}},
+	"ConfFromFile empty.conf":                                       {fileNames, []string{"error"}},
+	"ConfFromFile no-type.conf":                                     {fileNames, []string{"error"}},
+	"ConfListFromConf text":                                         {words, []string{"error"}},
+	"InjectConf a type that is a number":                            {words, []string{"error"}},
+	"InjectConf beside an integer above 2^53":                       {numbers, []string{"result"}},
+	"InjectConf capabilities of a wrong type":                       {words, []string{"error"}},
+	"InjectConf dns of a wrong type":                                {words, []string{"error"}},
+	"InjectConf text beyond ASCII":                                  {bytesSorted, []string{"result"}},
+	"InjectConf text with HTML":                                     {bytesSorted, []string{"result"}},
+	"LoadConf past a broken file":                                   {fileNames, []string{"error"}},
+	"LoadConf where a .conf is a list":                              {fileNames, []string{"error"}},
+	"NetworkConfFromBytes text":                                     {words, []string{"error"}},
+	"NetworkConfFromFile empty.conf":                                {fileNames, []string{"error"}},
+	"NetworkConfFromFile half.conflist":                             {fileNames, []string{"error"}},
+	"NetworkConfFromFile none.conflist":                             {fileNames, []string{"error"}},
+	"a plugin that somebody goes on writing":                        {beingWritten, []string{"1 add: error", "1 add: msg"}},
+	"a plugin that somebody is done writing after a while":          {beingWritten, []string{"1 add: code", "1 add: depth", "1 add: error", "1 add: msg", "1 add: result", "1 add: run 1", "cache/results/net-pod1-eth0"}},
+	"in the cache: an entry and more after it":                      {words, []string{"1 cached result: error", "2 cached config: error"}},
+	"in the cache: an entry of zeros":                               {words, []string{"1 cached result: error", "2 cached config: error"}},
+	"in the cache: an entry torn in its result":                     {words, []string{"1 cached result: error", "2 cached config: error"}},
+	"in the cache: an entry whose end is zeros":                     {words, []string{"1 cached result: error", "2 cached config: error"}},
+	"in the cache: an entry without its last byte":                  {words, []string{"1 cached result: error", "2 cached config: error"}},
+	"ConfFromBytes an object twice":                                 {repeatedKeys, []string{"result"}},
+	"ConfFromBytes a key in two cases":                              {repeatedKeys, []string{"result"}},
+	"convert a dns twice to 0.2.0":                                  {repeatedKeys, []string{"result"}},
+	"convert a dns twice to 0.4.0":                                  {repeatedKeys, []string{"result"}},
+	"convert a dns twice to 1.1.0":                                  {repeatedKeys, []string{"result"}},
+	"in the cache: an entry with base64 in lines":                   {unreadable, []string{"1 cached result: error", "1 cached result: result", "2 cached config: error", "2 cached config: result", "3 attachments: result"}},
+	"in the cache: an entry with arguments that are no pairs":       {unreadable, []string{"1 cached result: error", "1 cached result: result", "2 cached config: error", "2 cached config: result", "3 attachments: result"}},
+	"in the cache: an entry with keys in another case":              {unreadable, []string{"1 cached result: result", "2 cached config: error", "2 cached config: result", "3 attachments: result"}},
+	"in the cache: an entry without a container":                    {namesChecked, []string{"3 attachments: result"}},
+	"in the cache: an entry of a network whose name is a path":      {namesChecked, []string{"3 attachments: result"}},
+	"in the cache: an entry whose result has a route without dst":   {absent, []string{"1 cached result: error", "1 cached result: result"}},
 }

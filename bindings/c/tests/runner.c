@@ -8,10 +8,12 @@
 
 #include <cnirt.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -39,6 +41,13 @@ static const struct call {
 /* The step that is being done, for messages. */
 static int number = -1;
 static const char *step;
+
+/* What every handle of the scenario is made with. */
+static const char *options;
+
+/* The processes that do steps beside this one. */
+static pid_t beside[4];
+static size_t besides;
 
 static void die(const char *format, ...)
 {
@@ -196,10 +205,49 @@ static void do_call(cni_plugin *plugin, const char *name)
         die("wanted %s, got %s: %s", wanted ? wanted : "CNI_OK", got, out);
     if (expect)
         compare(expect, out);
+    char *save = get(step, "/save");
+    if (save)
+        write_file(save, out);
+    cni_string_free(save);
     cni_string_free(request);
     cni_string_free(wanted);
     cni_string_free(expect);
     cni_string_free(out);
+}
+
+static void do_steps(const char *json, const char *list);
+
+/* Does the steps of this one in another process. */
+static void start_beside(void)
+{
+    if (besides == sizeof beside / sizeof *beside)
+        die("too many processes beside this one");
+    pid_t parent = getpid(), child = fork();
+    if (child < 0)
+        die("fork: %s", strerror(errno));
+    if (child > 0) {
+        beside[besides++] = child;
+        return;
+    }
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(1);
+    besides = 0;
+    do_steps(step, "/beside");
+    /* The parent's handle stays as it is. */
+    _exit(0);
+}
+
+/* Ends the processes beside this one; none may have failed. */
+static void end_besides(void)
+{
+    while (besides) {
+        int status;
+        pid_t child = beside[--besides];
+        kill(child, SIGKILL);
+        if (waitpid(child, &status, 0) != child || (WIFEXITED(status) && WEXITSTATUS(status) != 0))
+            die("the process beside this one failed");
+    }
 }
 
 static void do_step(cni_plugin *plugin)
@@ -216,6 +264,8 @@ static void do_step(cni_plugin *plugin)
             die("remove: %s", strerror(errno));
     } else if ((text = get(step, "/call"))) {
         do_call(plugin, text);
+    } else if ((text = get(step, "/beside"))) {
+        start_beside();
     } else {
         die("what kind of step is this?");
     }
@@ -254,23 +304,31 @@ static char *expand(const char *text, const char *dir)
     return expanded;
 }
 
-static void do_scenario(const char *scenario)
+/* Does the steps of this list with a handle of their own. */
+static void do_steps(const char *json, const char *list)
 {
     cni_plugin *plugin;
     char *error;
-    char *options = get(scenario, "/options");
     if (cni_plugin_new(options, NULL, &plugin, &error) != CNI_OK)
         die("cni_plugin_new: %s", error);
-    cni_string_free(options);
 
-    char *json;
-    for (number = 0; (json = get_item(scenario, "/steps", number, "")); number++) {
-        step = json;
+    char *one;
+    for (number = 0; (one = get_item(json, list, number, "")); number++) {
+        step = one;
         do_step(plugin);
         step = NULL;
-        cni_string_free(json);
+        cni_string_free(one);
     }
     cni_plugin_free(plugin);
+}
+
+static void do_scenario(const char *scenario)
+{
+    char *text = get(scenario, "/options");
+    options = text;
+    do_steps(scenario, "/steps");
+    end_besides();
+    cni_string_free(text);
 }
 
 int main(int argc, char **argv)

@@ -1,10 +1,13 @@
 """Does one scenario of tests/scenarios/scenarios.json, named by the argument, through the package's public face.
 
+Without an argument it does the steps on its standard input: that is how a process beside another one begins.
+
 The format is described in tests/scenarios/README.md.
 """
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +26,7 @@ CALLS = {
     "netns_create": lambda plugin, step: cnirt.create_netns(step["request"]) or {},
     "netns_remove": lambda plugin, step: cnirt.remove_netns(step["request"]) or {},
     "list_pods": lambda plugin, step: plugin.list_pods(),
+    "plugin_gc": lambda plugin, step: plugin.gc(step["request"]),
     **{
         name: lambda plugin, step: getattr(plugin, step["call"])(step["request"])
         for name in ("setup_pod", "teardown_pod", "check_pod", "pod_status")
@@ -59,19 +63,38 @@ def call(plugin, step):
         if wanted is not None and not isinstance(wanted, str):
             wanted = json.dumps(wanted, separators=(",", ":"))
         assert found == wanted, f"{pointer} is {found!r}, wanted {wanted!r}\n{answer}"
+    if "save" in step:
+        Path(step["save"]).write_text(json.dumps(answer))
 
 
 STEPS = {"sh": sh, "write": write, "remove": remove, "call": call}
 
 
+def begin_beside(scenario):
+    process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, text=True)
+    process.stdin.write(json.dumps(scenario))
+    process.stdin.close()
+    return process
+
+
 def do(scenario):
-    with cnirt.Plugin(scenario["options"]) as plugin:
-        for number, step in enumerate(scenario["steps"], 1):
-            (kind,) = STEPS.keys() & step.keys()
-            try:
-                STEPS[kind](plugin, step)
-            except AssertionError as error:
-                raise SystemExit(f"step {number} {json.dumps(step)}: {error}") from None
+    besides = []
+    try:
+        with cnirt.Plugin(scenario["options"]) as plugin:
+            for number, step in enumerate(scenario["steps"], 1):
+                if "beside" in step:
+                    besides.append(begin_beside({"options": scenario["options"], "steps": step["beside"]}))
+                    continue
+                (kind,) = STEPS.keys() & step.keys()
+                try:
+                    STEPS[kind](plugin, step)
+                except AssertionError as error:
+                    raise SystemExit(f"step {number} {json.dumps(step)}: {error}") from None
+    finally:
+        for process in besides:
+            process.kill()
+    for process in besides:
+        assert process.wait() in (0, -signal.SIGKILL), "the process beside this one failed"
 
 
 def main(name):
@@ -85,4 +108,4 @@ def main(name):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1]) if sys.argv[1:] else do(json.load(sys.stdin))

@@ -58,6 +58,11 @@ REQUEST = {
     "replace": False,
     "force": False,
 }
+GC = {
+    "valid_pods": ({"id": "pod"}, {"id": "other", "networks": [{"network": "net", "ifName": "eth0"}]}),
+    "timeout_ms": 1000,
+    "call_id": "c1",
+}
 
 
 @pytest.fixture
@@ -69,6 +74,7 @@ def noop():
 def test_every_keyword_has_a_row_above():
     assert OPTIONS.keys() == typing.cast(typing.Any, cnirt.PluginOptions).__annotations__.keys()
     assert REQUEST.keys() == typing.cast(typing.Any, cnirt.PodRequest).__annotations__.keys()
+    assert GC.keys() == typing.cast(typing.Any, cnirt.GcRequest).__annotations__.keys()
 
 
 @pytest.mark.parametrize("keyword", OPTIONS)
@@ -80,6 +86,11 @@ def test_the_library_knows_the_option(keyword):
 @pytest.mark.parametrize("keyword", REQUEST)
 def test_the_library_knows_the_request_key(noop, keyword):
     noop.setup_pod(**{"id": "pod", keyword: REQUEST[keyword]})
+
+
+@pytest.mark.parametrize("keyword", GC)
+def test_the_library_knows_the_gc_key(noop, keyword):
+    assert noop.gc(**{"valid_pods": [], keyword: GC[keyword]}) == {"deleted": []}
 
 
 @pytest.mark.parametrize(
@@ -111,6 +122,7 @@ def test_a_noop_plugin_answers_every_call(noop):
     assert (answer["pod"], answer["ips"], answer["networks"]) == (pod, [], [])
     assert noop.teardown_pod(id="pod")["networks"] == []
     assert noop.list_pods() == []
+    assert noop.gc(valid_pods=[]) == {"deleted": []}
     assert noop.status()["ready"]
     assert noop.reload()["ready"]
     assert noop.capabilities() == []
@@ -140,6 +152,46 @@ def test_a_pod_comes_and_goes(tmp_path):
         with pytest.raises(cnirt.NotFoundError):
             plugin.pod_status(id="pod")
         assert "cnirt_" in plugin.metrics()
+
+
+def test_gc_deletes_what_is_not_valid(tmp_path):
+    node = Node(tmp_path)
+    node.network("fake")
+    node.script("fake", f"echo '{_requests.dumps(RESULT)}'")
+    with cnirt.Plugin(**node.options()) as plugin:
+        for pod in ("one", "two"):
+            plugin.setup_pod(id=pod, netns=node.NETNS)
+        with pytest.raises(cnirt.InvalidArgumentError, match="validPods"):
+            plugin.gc()
+        assert plugin.gc(valid_pods=[{"id": "one"}]) == {"deleted": [{"id": "two", "network": "net", "ifName": "eth0"}]}
+        assert [known["pod"]["id"] for known in plugin.list_pods()] == ["one"]
+        assert plugin.gc({"validPods": []})["deleted"][0]["id"] == "one"
+        assert plugin.list_pods() == []
+
+
+def test_a_forced_teardown_tells_what_failed(tmp_path):
+    node = Node(tmp_path)
+    node.network("fake")
+    stuck = "echo '{\"code\":100,\"msg\":\"stuck\"}'; exit 1"
+    node.script("fake", f"echo '{_requests.dumps(RESULT)}' ;;\nDEL) {stuck}")
+    with cnirt.Plugin(**node.options()) as plugin:
+        plugin.setup_pod(id="pod", netns=node.NETNS)
+        with pytest.raises(cnirt.PluginError, match="stuck"):
+            plugin.teardown_pod(id="pod")
+        answer = plugin.teardown_pod(id="pod", force=True)
+        assert answer["networks"] == [{"network": "net", "ifName": "eth0"}]
+        assert [error["cause"]["msg"] for error in answer["errors"]] == ["stuck"]
+        assert plugin.list_pods() == []
+
+
+def test_a_set_up_replaces(tmp_path):
+    node = Node(tmp_path)
+    node.network("fake")
+    node.script("fake", f"echo '{_requests.dumps(RESULT)}'")
+    with cnirt.Plugin(**node.options()) as plugin:
+        for replace in (None, True):
+            answer = plugin.setup_pod(id="pod", netns=node.NETNS, replace=replace)
+            assert answer["networks"][0]["ifName"] == "eth0"
 
 
 @pytest.mark.parametrize(

@@ -518,38 +518,41 @@ fn what_was_written_of_an_entry_goes_when_a_failed_add_is_undone() {
     let node = node(FakeExec::default());
     node.cni.add_network_list(&Call::default(), &list("1.0.0"), &rt()).unwrap();
     assert_eq!(node.cache_files().len(), 1);
-    let unfinished = Unfinished { started: Some(3), last_result: None };
+    let unfinished = Unfinished { started: Some(3), ..Unfinished::default() };
     assert!(node.cni.undo(&Call::default(), &list("1.0.0"), &rt(), &unfinished).is_empty());
     assert!(node.cache_files().is_empty());
 }
 
 #[test]
-fn a_forced_del_asks_every_plugin_and_forgets() {
+fn a_del_that_keeps_going_asks_every_plugin() {
     let answers = HashMap::from([(("c", "DEL"), failing(999, "stuck")), (("a", "DEL"), failing(7, "too"))]);
     let node = node(FakeExec { answers, ..FakeExec::default() });
     node.cni.add_network_list(&Call::default(), &list("1.0.0"), &rt()).unwrap();
     node.ran();
-    let policy = DelPolicy { force: true, ..DelPolicy::default() };
+    let policy = DelPolicy { keep_going: true, ..DelPolicy::default() };
     assert_eq!(node.cni.del(&Call::default(), &list("1.0.0"), &rt(), policy).len(), 2);
-    assert_eq!((node.ran().as_str(), node.cache_files().len()), ("c DEL, b DEL, a DEL", 0));
+    assert_eq!((node.ran().as_str(), node.cache_files().len()), ("c DEL, b DEL, a DEL", 1));
 }
 
 #[test]
 fn undoing_knows_who_has_nothing_to_undo() {
-    let not_found = || Err(Error::new(ErrorClass::PluginNotFound, "failed to find plugin"));
-    for (row, answer, started, left) in [
-        ("gone", failing(3, "unknown container"), Some(3), 0),
-        ("does not know the version", failing(1, "incompatible CNI versions"), Some(3), 0),
-        ("stuck", failing(999, "stuck"), Some(3), 1),
-        ("not started", failing(999, "stuck"), Some(1), 0),
-        ("started, and not found any more", not_found(), Some(3), 1),
-        ("perhaps started, and not found", not_found(), None, 0),
+    let version = || failing(1, "incompatible CNI versions");
+    for (row, answer, started, refused, left) in [
+        ("gone", failing(3, "unknown container"), Some(3), false, 0),
+        ("stuck", failing(999, "stuck"), Some(3), false, 1),
+        ("not started", failing(999, "stuck"), Some(1), false, 0),
+        ("perhaps started", failing(999, "stuck"), None, false, 1),
+        ("not found any more", Err(Error::new(ErrorClass::PluginNotFound, "failed to find plugin")), Some(3), false, 1),
+        ("refused at ADD, and does not know the version", version(), Some(2), true, 0),
+        ("did not answer ADD, and does not know the version", version(), Some(2), false, 1),
+        ("succeeded at ADD, and does not know the version now", version(), Some(3), true, 1),
     ] {
         let answers = HashMap::from([(("b", "DEL"), answer)]);
         let node = node(FakeExec { answers, ..FakeExec::default() });
-        let unfinished = Unfinished { started, last_result: None };
+        let unfinished = Unfinished { started, refused, last_result: None };
         let errors = node.cni.undo(&Call::default(), &list("1.0.0"), &rt(), &unfinished);
         assert_eq!(errors.len(), left, "{row}");
-        assert_eq!(node.ran(), if started == Some(1) { "a DEL" } else { "c DEL, b DEL, a DEL" }, "{row}");
+        let ran = ["a DEL", "b DEL, a DEL", "c DEL, b DEL, a DEL"];
+        assert_eq!(node.ran(), ran[started.unwrap_or(3) - 1], "{row}");
     }
 }

@@ -123,11 +123,13 @@ fn a_killed_set_up_is_undone_as_far_as_it_was() {
     let attachments = entries.iter().map(|entry| crate::store::Intended {
         entry: crate::store::CacheEntry { result: None, ..entry.clone() },
         started: None,
+        refused: false,
     });
     let intent = crate::store::Intent {
         container_id: c1(),
         loopback: false,
         owner: Some("cnirt".to_owned()),
+        of_earlier_boot: false,
         attachments: attachments.collect(),
     };
     let mut progress = cache.intents().begin(&intent).unwrap();
@@ -306,8 +308,9 @@ fn a_plugin_that_is_missing_or_knows_no_version_keeps_no_pod() {
     let inline = || pod(&json!([{"config": list("a", "1.0.0", &["x", "y"])}]));
     let missing = row(Some("y"));
     let error = missing.manager.setup_pod(&inline()).unwrap_err();
-    assert_eq!((error.class(), error.rollback().unwrap().done), (ErrorClass::PluginNotFound, true));
-    assert!(missing.is_clean() && missing.ran() == ["x ADD eth0", "x DEL eth0"]);
+    let words = "plugin type=\"y\" failed (add): failed to find plugin \"y\" in path []";
+    assert_eq!((error.class(), error.to_string().as_str()), (ErrorClass::PluginNotFound, words));
+    assert!(missing.is_clean() && missing.ran().is_empty());
     let old = row(None);
     old.answer("y ADD", failing(1, "incompatible CNI versions"));
     old.answer("y DEL", failing(1, "incompatible CNI versions"));

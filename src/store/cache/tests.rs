@@ -21,6 +21,7 @@ pub(super) fn sample() -> CacheEntry {
         key: key("net", "c1", "eth0"),
         config: b"{\"name\":\"net\"} \xff".to_vec(),
         netns: "/run/netns/x".to_owned(),
+        netns_id: None,
         cni_args: Some(vec![("IgnoreUnknown".into(), "1".into()), ("K8S_POD_NAME".into(), "a<b".into())]),
         capability_args: json!({"portMappings": [{"hostPort": 12_345_678_901_234_567_890_u64}]})
             .as_object()
@@ -36,6 +37,7 @@ pub(super) fn minimal() -> CacheEntry {
         key: key("net", "c1", "eth0"),
         config: Vec::new(),
         netns: String::new(),
+        netns_id: None,
         cni_args: None,
         capability_args: Map::new(),
         result: None,
@@ -111,6 +113,7 @@ fn what_libcni_writes_is_read() {
         key: key("net", "c1", "eth0"),
         config: b"{\"name\":\"net\"}".to_vec(),
         netns: "/run/netns/x".to_owned(),
+        netns_id: None,
         cni_args: Some(vec![("IgnoreUnknown".into(), "1".into()), ("A".into(), "<b>&".into())]),
         capability_args: json!({"portMappings": [{"hostPort": 80}]}).as_object().unwrap().clone(),
         result: Some(json!({"cniVersion": "1.0.0", "ips": [{"address": "10.1.2.3/24"}]})),

@@ -13,15 +13,17 @@ fn intent() -> Intent {
             key: Key::parse(network, "pod1", if_name).unwrap(),
             config: b"{}".to_vec(),
             netns: "/run/netns/pod1".to_owned(),
+            netns_id: None,
             cni_args: Some(vec![("K8S_POD_NAME".to_owned(), "a".to_owned())]),
             capability_args: Map::new(),
             result: None,
             owner: Some("me".to_owned()),
         },
         started: None,
+        refused: false,
     };
     let attachments = vec![attachment("net1", "eth0"), attachment("net2", "eth1")];
-    Intent { container_id: pod(), loopback: true, owner: Some("me".to_owned()), attachments }
+    Intent { container_id: pod(), loopback: true, owner: Some("me".to_owned()), of_earlier_boot: false, attachments }
 }
 
 fn intents() -> (TempDir, Intents) {
@@ -46,8 +48,9 @@ fn an_intent_comes_back_with_how_far_the_set_up_was() {
     let (_temp, intents) = intents();
     assert!(matches!(intents.read(&pod()).unwrap(), Recorded::Nothing));
     let mut progress = intents.begin(&intent()).unwrap();
-    assert_eq!(started(&read(&intents)), [Some(0), Some(0)], "nothing starts before it is noted");
+    assert_eq!(started(&read(&intents)), [None, None]);
     progress.note(0, 1, None).unwrap();
+    assert_eq!(started(&read(&intents)), [Some(1), Some(0)], "nothing starts before it is noted");
     progress.note(0, 2, Some(&json!({"cniVersion": "1.0.0"}))).unwrap();
     progress.note(1, 1, None).unwrap();
     let known = read(&intents);
@@ -68,7 +71,7 @@ fn what_another_set_up_noted_and_lines_without_an_end_do_not_count() {
     let mut killed = intents.begin(&intent()).unwrap();
     killed.note(0, 2, None).unwrap();
     let mut progress = intents.begin(&intent()).unwrap();
-    assert_eq!(started(&read(&intents)), [Some(0), Some(0)]);
+    assert_eq!(started(&read(&intents)), [None, None]);
     progress.note(0, 1, None).unwrap();
     let path = temp.path().join("cnirt/progress/pod1");
     let mut text = std::fs::read(&path).unwrap();
@@ -86,7 +89,9 @@ fn after_a_power_cut_nobody_knows_how_far_it_was() {
     let mut value: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     value["holder"]["bootId"] = json!("another");
     std::fs::write(&path, value.to_string()).unwrap();
-    assert_eq!(started(&read(&intents)), [None, None]);
+    let known = read(&intents);
+    assert!(known.of_earlier_boot);
+    assert_eq!(started(&known), [None, None]);
 }
 
 #[test]
@@ -94,9 +99,10 @@ fn what_is_left_of_an_intent_keeps_what_is_known() {
     let (_temp, intents) = intents();
     intents.begin(&intent()).unwrap().note(0, 1, None).unwrap();
     let mut left = intent();
-    left.attachments[0].started = Some(2);
+    (left.attachments[0].started, left.attachments[0].refused) = (Some(2), true);
     intents.keep(&left).unwrap();
-    assert_eq!(started(&read(&intents)), [Some(2), None]);
+    let known = read(&intents);
+    assert_eq!((started(&known), known.attachments[0].refused), (vec![Some(2), None], true));
 }
 
 #[test]
@@ -104,7 +110,10 @@ fn a_torn_intent_is_told_from_none_and_can_be_removed() {
     let (temp, intents) = intents();
     intents.begin(&intent()).unwrap();
     let path = temp.path().join("cnirt/intents/pod1");
-    let other = std::fs::read_to_string(&path).unwrap().replace("pod1", "pod2");
+    let whole = std::fs::read_to_string(&path).unwrap();
+    let other = whole.replace("pod1", "pod2");
+    // In the attachments alone, which come first among the sorted keys.
+    let foreign = whole.replacen("\"containerId\":\"pod1\"", "\"containerId\":\"pod2\"", 1);
     for (content, words) in [
         ("", "EOF while parsing"),
         ("[]", "not a JSON object"),
@@ -112,6 +121,7 @@ fn a_torn_intent_is_told_from_none_and_can_be_removed() {
         (other.as_str(), "not this pod's intent"),
         (r#"{"kind": "cnirtIntentV1", "containerId": "pod1"}"#, "key \"attachments\": not a list"),
         (r#"{"kind": "cnirtIntentV1", "containerId": "pod1", "attachments": [{}]}"#, "attachments[0]: without valid"),
+        (foreign.as_str(), "attachments[0]: without valid names of this pod's"),
     ] {
         std::fs::write(&path, content).unwrap();
         let Recorded::Torn(error) = intents.read(&pod()).unwrap() else { panic!("{content}") };

@@ -9,6 +9,8 @@ This is libcnirt through ctypes. Errors are cnirt.Error and its subclasses, one 
 from ._answers import (
     Attachment,
     CheckedNetwork,
+    Collected,
+    CollectedNetwork,
     KnownNetwork,
     KnownPod,
     LastLoad,
@@ -55,7 +57,17 @@ from ._errors import (
 )
 from ._functions import abi_version, create_netns, json_get, json_set, remove_netns, version
 from ._plugin import Plugin
-from ._requests import Bandwidth, Dns, NetworkRequest, PluginOptions, PodRequest, PortMapping
+from ._requests import (
+    Bandwidth,
+    Dns,
+    GcRequest,
+    NetworkRequest,
+    PluginOptions,
+    PodRequest,
+    PortMapping,
+    ValidNetwork,
+    ValidPod,
+)
 
 __all__ = [
     "Attachment",
@@ -64,6 +76,8 @@ __all__ = [
     "CancelledError",
     "Cause",
     "CheckedNetwork",
+    "Collected",
+    "CollectedNetwork",
     "ConfigError",
     "Dns",
     "Error",
@@ -73,6 +87,7 @@ __all__ = [
     "FindPlugin",
     "FindQuestion",
     "ForkedError",
+    "GcRequest",
     "GetNetns",
     "GetPodPortMappings",
     "InvalidArgumentError",
@@ -106,6 +121,8 @@ __all__ = [
     "Status",
     "TimeoutError",
     "UnsupportedError",
+    "ValidNetwork",
+    "ValidPod",
     "abi_version",
     "create_netns",
     "json_get",

@@ -40,11 +40,16 @@ class PodStatus(PodResult):
     source: Literal["netlink", "cache"]
 
 
-class PodAttachments(TypedDict):
-    """The answer of teardown_pod: what was removed."""
-
+class _PodAttachments(TypedDict):
     pod: Pod
     networks: list[Attachment]
+
+
+class PodAttachments(_PodAttachments, total=False):
+    """The answer of teardown_pod: what was removed. `errors` are error objects, only where the removal was forced: what
+    may be left behind although its record is gone."""
+
+    errors: list[dict[str, Any]]
 
 
 class CheckedNetwork(Attachment):
@@ -61,7 +66,8 @@ class PodChecks(TypedDict):
 
 
 class KnownNetwork(Attachment):
-    """`unfinished`: a set-up that neither finished nor was undone. `owner` is None where another runtime made it."""
+    """`unfinished`: a set-up that is under way, or neither ended well nor could be undone. `owner` is None where another
+    runtime made it."""
 
     netns: str
     owner: str | None
@@ -73,6 +79,18 @@ class KnownPod(TypedDict):
 
     pod: Pod
     networks: list[KnownNetwork]
+
+
+class CollectedNetwork(Attachment):
+    """An attachment that gc deleted; `id` is the pod's."""
+
+    id: str
+
+
+class Collected(TypedDict):
+    """The answer of gc."""
+
+    deleted: list[CollectedNetwork]
 
 
 class LastLoad(TypedDict, total=False):

@@ -69,6 +69,7 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "cni_plugin_reload": (c_int32, [PluginPointer, _out]),
     "cni_plugin_capabilities": (c_int32, [PluginPointer, _out]),
     "cni_plugin_metrics": (c_int32, [PluginPointer, _out]),
+    "cni_plugin_gc": (c_int32, [PluginPointer, c_char_p, _out]),
     "cni_plugin_event": (c_int32, [PluginPointer, c_char_p, c_char_p, _out]),
     "cni_plugin_cancel": (c_int32, [PluginPointer, c_char_p]),
     "cni_plugin_fd": (c_int, [PluginPointer]),

@@ -12,7 +12,7 @@ from ._callbacks import ExecPlugin, FindPlugin, GetNetns, GetPodPortMappings, Ho
 from ._errors import ForkedError, from_answer
 from ._ffi import PluginPointer, Text, lib, text_in
 from ._managed import Managed
-from ._requests import PluginOptions, PodRequest, dumps, to_object
+from ._requests import GcRequest, PluginOptions, PodRequest, dumps, to_object
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -63,30 +63,34 @@ class Plugin(Managed):
     ) -> answers.PodResult:
         """Attaches a pod to its networks; what a failed set-up began is undone, `rollback` of the exception tells how.
 
-        ExistsError where the pod is attached already.
+        ExistsError where the pod is attached already, unless `replace` is True. What an earlier set-up of the pod neither
+        finished nor undid is undone first.
         """
-        return cast(answers.PodResult, self._on_pod(lib.cni_setup_pod, request, keywords))
+        return cast(answers.PodResult, self._with_request(lib.cni_setup_pod, request, keywords))
 
     def teardown_pod(
         self, request: Mapping[str, Any] | None = None, /, **keywords: Unpack[PodRequest]
     ) -> answers.PodAttachments:
-        """Detaches a pod from its networks, as they were recorded; answers what was removed."""
-        return cast(answers.PodAttachments, self._on_pod(lib.cni_teardown_pod, request, keywords))
+        """Detaches a pod from its networks, as they were recorded, finished or not; answers what was removed.
+
+        With `force=True` plugins' errors stop nothing, and are `errors` of the answer.
+        """
+        return cast(answers.PodAttachments, self._with_request(lib.cni_teardown_pod, request, keywords))
 
     def check_pod(
         self, request: Mapping[str, Any] | None = None, /, **keywords: Unpack[PodRequest]
     ) -> answers.PodChecks:
         """Asks the plugins whether a pod's networks are as they were made. NotFoundError for an unknown pod."""
-        return cast(answers.PodChecks, self._on_pod(lib.cni_check_pod, request, keywords))
+        return cast(answers.PodChecks, self._with_request(lib.cni_check_pod, request, keywords))
 
     def pod_status(
         self, request: Mapping[str, Any] | None = None, /, **keywords: Unpack[PodRequest]
     ) -> answers.PodStatus:
         """A pod's addresses, read from its network namespace. NotFoundError for an unknown pod."""
-        return cast(answers.PodStatus, self._on_pod(lib.cni_pod_status, request, keywords))
+        return cast(answers.PodStatus, self._with_request(lib.cni_pod_status, request, keywords))
 
     def list_pods(self) -> list[answers.KnownPod]:
-        """Every pod that is recorded."""
+        """Every pod that is recorded, and every one whose set-up is under way or did not end."""
         return cast("list[answers.KnownPod]", self._ask(lib.cni_list_pods))
 
     def status(self) -> answers.Status:
@@ -100,6 +104,17 @@ class Plugin(Managed):
     def capabilities(self) -> list[str]:
         """The capabilities that the default network's plugins declare, sorted."""
         return cast("list[str]", self._ask(lib.cni_plugin_capabilities))
+
+    def gc(
+        self, request: Mapping[str, Any] | None = None, /, **keywords: Unpack[GcRequest]
+    ) -> answers.Collected:
+        """Deletes the attachments of pods that are not among `valid_pods`, then runs the plugins' own GC (CNI 1.1.0).
+
+        Only what this object's `owner` made is deleted; attachments that others made are told to the plugins as valid.
+        What a set-up that did not end left of a pod that is gone is undone, too. Nothing stops at the first error, and
+        `errors` of the exception lists what failed.
+        """
+        return cast(answers.Collected, self._with_request(lib.cni_plugin_gc, request, keywords))
 
     def event(self, name: str, details: Mapping[str, Any] | None = None) -> None:
         """Tells of an event on the node: "pod-cidr-change" with {"pod-cidr": "10.1.0.0/16"}; others are ignored."""
@@ -141,7 +156,7 @@ class Plugin(Managed):
         if rc:
             raise from_answer(rc, None)
 
-    def _on_pod(self, function: Any, request: Mapping[str, Any] | None, keywords: Mapping[str, Any]) -> Any:
+    def _with_request(self, function: Any, request: Mapping[str, Any] | None, keywords: Mapping[str, Any]) -> Any:
         made = to_object(request, keywords)
         call_id = made.get("callId")
         return self._ask(function, dumps(made).encode(), call_id=call_id if isinstance(call_id, str) else None)

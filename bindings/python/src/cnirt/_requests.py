@@ -112,6 +112,31 @@ class PodRequest(TypedDict, total=False):
     force: bool | None
 
 
+class ValidNetwork(TypedDict):
+    """One attachment of a pod that is there."""
+
+    network: str
+    ifName: str
+
+
+class _ValidPod(TypedDict):
+    id: str
+
+
+class ValidPod(_ValidPod, total=False):
+    """A pod that is there; without `networks` all of its attachments are in use."""
+
+    networks: Sequence[ValidNetwork]
+
+
+class GcRequest(TypedDict, total=False):
+    """Keywords of gc; `valid_pods` is needed, and an empty list says that no pod is there."""
+
+    valid_pods: Sequence[ValidPod]
+    timeout_ms: int | None
+    call_id: str | None
+
+
 def key(keyword: str) -> str:
     """if_name → ifName"""
     first, *others = keyword.split("_")

@@ -36,7 +36,7 @@ func record(name string, at []string, theirs, ours outcome) {
 	}
 }
 
-// TestZDocs comes after the rows, which it needs; alone (-run Docs) it runs those that differ.
+// TestZDocs comes after the rows, which it needs, as its file does; alone (-run Docs) it runs those that differ.
 func TestZDocs(t *testing.T) {
 	for _, row := range allRows() {
 		if _, ok := wanted[row.name]; ok && !recorded(row.name) {
@@ -47,7 +47,7 @@ func TestZDocs(t *testing.T) {
 	for _, row := range textRows() {
 		if _, ok := wanted[row.name]; ok && !recorded(row.name) {
 			dir := row.directory(t)
-			theirs, ours := askBoth(row, dir)
+			theirs, ours := askBoth(t, row, dir)
 			theirs.hide(dir)
 			ours.hide(dir)
 			record(row.name, differing(theirs, ours), theirs, ours)
@@ -103,8 +103,6 @@ func makeDocument() string {
 		}
 	}
 	text.WriteString("\n## What the rows cannot show\n\n" +
-		"- A plugin whose file stays open for writing (ETXTBSY): libcni tries for some 5 s and then says that the plugin\n" +
-		"  printed nothing and succeeded; here it is an error.\n" +
 		"- An entry of the cache is written to a temporary file and renamed: a reader, or a host that died, finds the old\n" +
 		"  one or the new one, never half of one or a file of no bytes.\n" +
 		"- Capabilities of VALIDATE are sorted; libcni's come in any order.\n")
