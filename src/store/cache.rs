@@ -285,8 +285,8 @@ impl Cache {
 
     /// `results/` and `cnirt/`, made where they are missing.
     fn make(&self) -> Result<(Dir, Dir)> {
-        let results = Dir::make(&self.dir, self.durability)?.child("results", self.durability)?;
-        Ok((results, self.own().make()?))
+        let dir = Dir::make(&self.dir, self.durability)?;
+        Ok((dir.child("results", self.durability)?, dir.child(OwnDir::NAME, self.durability)?))
     }
 }
 

@@ -42,7 +42,8 @@ pub(super) struct OwnDir {
 }
 
 impl OwnDir {
-    const NAME: &str = "cnirt";
+    /// Its name.
+    pub(super) const NAME: &str = "cnirt";
 
     /// The one in this cache directory.
     pub(super) fn new(cache: &Path, durability: Durability) -> Self {
