@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Resource, getrlimit};
 
 /// Runs `make`; no descriptor that it makes gets a number below 3.
 pub(crate) fn above_two<T>(make: impl FnOnce() -> T) -> T {
@@ -22,7 +21,11 @@ pub(crate) fn above_two<T>(make: impl FnOnce() -> T) -> T {
 /// Whether a file may have this many bytes. Beyond its limit the kernel would not only refuse, but send the host a
 /// SIGXFSZ.
 pub(crate) fn may_hold(bytes: usize) -> bool {
-    getrlimit(Resource::Fsize).current.is_none_or(|limit| bytes as u64 <= limit)
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // Not by rustix, which panics where a seccomp filter refuses the answer.
+    // SAFETY: `limit` is what the kernel writes.
+    let known = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) } == 0;
+    !known || bytes as u64 <= limit.rlim_cur
 }
 
 /// While one lives, no number below 3 is free. Any number of threads may have one.

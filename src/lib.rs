@@ -68,6 +68,7 @@ pub mod error;
 mod fds;
 pub mod invoke;
 mod json;
+mod listing;
 pub mod names;
 pub mod netns;
 pub mod network;

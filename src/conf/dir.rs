@@ -1,11 +1,15 @@
 //! Configurations in a directory: which files count, and load by name.
 
-use std::io;
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
 use crate::conf::{NetworkConfigList, PluginConfig};
 use crate::error::{Error, ErrorClass, Result};
+use crate::listing;
 use crate::names::NetworkName;
 
 /// The extensions of lists and of single configurations.
@@ -17,26 +21,17 @@ const SINGLES: [&str; 2] = [".conf", ".json"];
 ///
 /// A symbolic link is not a directory, whatever it leads to: reading shows that.
 pub fn conf_files(dir: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
-    let failed = |error: &io::Error| Error::os(ErrorClass::Config, format_args!("open {}", dir.display()), error);
-    let entries = match std::fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(|error| failed(&error))?,
+    let entries = match listing::entries(dir, usize::MAX) {
+        Err(Errno::NOENT) => return Ok(Vec::new()),
+        Err(errno) => {
+            return Err(Error::os(ErrorClass::Config, format_args!("open {}", dir.display()), &errno.into()));
+        }
+        Ok(entries) => entries,
     };
-    let mut files = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|error| failed(&error))?;
-        let name = entry.file_name();
-        if !extensions.iter().any(|wanted| wanted.as_bytes() == extension(name.as_bytes())) {
-            continue;
-        }
-        match entry.file_type() {
-            Ok(kind) if !kind.is_dir() => files.push(entry.path()),
-            Ok(_) => {}
-            // Removed meanwhile, on a file system that does not tell types.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(&error)),
-        }
-    }
+    let is_wanted = |(name, kind): &(OsString, FileType)| {
+        !kind.is_dir() && extensions.iter().any(|wanted| wanted.as_bytes() == extension(name.as_bytes()))
+    };
+    let mut files: Vec<_> = entries.into_iter().filter(is_wanted).map(|(name, _)| dir.join(name)).collect();
     files.sort();
     Ok(files)
 }

@@ -18,8 +18,17 @@ pub fn find_in_path(plugin_type: &str, dirs: &[PathBuf]) -> Result<PathBuf> {
     if dirs.is_empty() {
         return Err(Error::new(ErrorClass::PluginNotFound, "no paths provided"));
     }
-    let is_file = |path: &PathBuf| path.metadata().is_ok_and(|found| found.is_file());
-    dirs.iter().map(|dir| dir.join(plugin_type)).find(is_file).ok_or_else(|| not_found(plugin_type, dirs))
+    for path in dirs.iter().map(|dir| dir.join(plugin_type)) {
+        match path.metadata() {
+            Ok(found) if found.is_file() => return Ok(path),
+            // That says something about the process, nothing about the plugin.
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => {
+                return Err(Error::os(ErrorClass::Io, format_args!("stat {}", path.display()), &error));
+            }
+            _ => {}
+        }
+    }
+    Err(not_found(plugin_type, dirs))
 }
 
 /// libcni's words for a plugin that is nowhere.

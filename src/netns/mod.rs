@@ -17,7 +17,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use rustix::thread::UnshareFlags;
 
@@ -113,13 +113,13 @@ pub fn open(path: &Path) -> Result<OwnedFd> {
         };
         failed(class, "open network namespace", path, errno)
     };
-    if !is_nsfs(&rustix::fs::statfs(path).map_err(failed)?) {
+    if !is_nsfs(&retry_on_intr(|| rustix::fs::statfs(path)).map_err(failed)?) {
         return Err(not_netns(path, "not a namespace"));
     }
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let fd = fds::above_two(|| rustix::fs::open(path, flags, Mode::empty())).map_err(failed)?;
+    let fd = fds::above_two(|| retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))).map_err(failed)?;
     // The path may have changed since.
-    if !is_nsfs(&rustix::fs::fstatfs(&fd).map_err(failed)?) {
+    if !is_nsfs(&retry_on_intr(|| rustix::fs::fstatfs(&fd)).map_err(failed)?) {
         return Err(not_netns(path, "not a namespace"));
     }
     if namespace_type(fd.as_fd()).map_err(failed)? == libc::CLONE_NEWNET {
@@ -132,7 +132,7 @@ pub fn open(path: &Path) -> Result<OwnedFd> {
 /// Whether there is a network namespace at `path`. Where the system refuses the answer (out of descriptors), the type of
 /// the namespace is taken on trust.
 pub fn is_netns(path: &Path) -> bool {
-    rustix::fs::statfs(path).is_ok_and(|stat| is_nsfs(&stat))
+    retry_on_intr(|| rustix::fs::statfs(path)).is_ok_and(|stat| is_nsfs(&stat))
         && open(path).map_or_else(|error| error.class() != ErrorClass::Netns, |_| true)
 }
 

@@ -14,7 +14,7 @@ use crate::network::{Cni, CniConfig, GcArgs, GcAttachment};
 use crate::pod::attached::{Attached, Removals, Removed};
 use crate::pod::cni::CniNetworkPlugin;
 use crate::pod::{Collected, CollectedNetwork, NetworkName, loopback};
-use crate::store::{CacheEntry, Key, Locked, Recorded, Stamp};
+use crate::store::{CacheEntry, Cached, Key, Locked, Recorded, Stamp};
 
 const OPERATION: &str = "plugin_gc";
 
@@ -78,6 +78,8 @@ struct Seen {
     pods: BTreeSet<ContainerId>,
     /// Torn intents: nobody knows whose.
     torn: BTreeMap<ContainerId, Error>,
+    /// Of what cannot be read just now.
+    errors: Vec<Error>,
     /// The networks by name, as configured, else as this owner recorded them. Not those that others alone have: they may
     /// be about to record something, and take no lock of ours.
     networks: BTreeMap<String, NetworkConfigList>,
@@ -94,7 +96,7 @@ impl CniNetworkPlugin {
     /// Deletes what no valid pod has, and runs the plugins' own GC. Nothing stops at an error.
     pub(super) fn collect(&self, call: &Call, request: &GcRequest) -> Result<Collected> {
         let mut seen = self.look_around(call)?;
-        let mut done = Done::default();
+        let mut done = Done { errors: std::mem::take(&mut seen.errors), ..Done::default() };
         for (pod, error) in std::mem::take(&mut seen.torn) {
             if !request.valid_pods.contains_key(&pod) {
                 let error = error.context(format_args!("GC does not know whose pod {pod} is"));
@@ -172,16 +174,18 @@ impl CniNetworkPlugin {
                 _ => {}
             }
         }
-        let entries = self.cni.get_cached_attachments(None)?;
+        let (entries, mut errors) = self.cache().scan(None)?;
         for entry in entries.into_iter().filter(|entry| entry.owner.as_deref() == owner) {
             pods.insert(entry.key.container_id.clone());
             if entry.key.network.as_str() != loopback::NETWORK {
                 record(&entry);
-                let stamp = self.cache().stamp(&entry.key);
-                finished.insert(entry.key.clone(), (entry, stamp));
+                match self.cache().stamp(&entry.key) {
+                    Ok(stamp) => drop(finished.insert(entry.key.clone(), (entry, stamp))),
+                    Err(error) => errors.push(error),
+                }
             }
         }
-        Ok(Seen { finished, pods, torn, networks })
+        Ok(Seen { finished, pods, torn, errors, networks })
     }
 
     fn collect_pod(
@@ -216,17 +220,34 @@ impl CniNetworkPlugin {
         let recorded = self.intents().read(pod)?;
         let attached = self.attached(pod, &recorded)?;
         let owner = Some(self.options.owner.as_str());
-        let is_stale = |attached: &&Attached| {
+        let is_stale = |attached: &Attached| -> Result<bool> {
             let Attached { entry, unfinished } = attached;
-            let was_seen = seen.finished.get(&entry.key).is_some_and(|(seen, stamp)| {
-                seen == entry && *stamp == self.cache().stamp(&entry.key) && may_collect(entry)
-            });
-            (unfinished.is_some() || was_seen) && entry.owner.as_deref() == owner && !request.keeps(&entry.key)
+            if entry.owner.as_deref() != owner || request.keeps(&entry.key) {
+                return Ok(false);
+            }
+            Ok(match seen.finished.get(&entry.key) {
+                _ if unfinished.is_some() => true,
+                Some((seen, stamp)) if seen == entry && may_collect(entry) => {
+                    *stamp == self.cache().stamp(&entry.key)?
+                }
+                _ => false,
+            })
         };
         let is_gone = !request.valid_pods.contains_key(pod);
         let mut stale = Removals::default();
-        for attached in attached.iter().filter(is_stale) {
-            stale.add(self.removal(attached, None, None).map(Some));
+        for attached in &attached {
+            match is_stale(attached) {
+                Ok(true) => stale.add(self.removal(attached, None, None).map(Some)),
+                Ok(false) => {}
+                Err(error) => stale.errors.push(error),
+            }
+        }
+        for key in seen.finished.keys().filter(|key| key.container_id == *pod && !request.keeps(key)) {
+            let is_read = attached.iter().any(|attached| attached.entry.key == *key);
+            // It was read a moment ago.
+            if !is_read && let Cached::Unreadable(error) = self.cache().get(key) {
+                stale.errors.push(error);
+            }
         }
         let (is_empty, loopback) = match &recorded {
             // Not ours to end.

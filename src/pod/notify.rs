@@ -22,6 +22,7 @@ use rustix::io::Errno;
 
 use crate::error::{Error, ErrorClass, Result};
 use crate::fds::above_two;
+use crate::listing;
 use crate::pod::watch::MOST_ENTRIES;
 
 /// Directories that are watched; there are about a dozen on a node. What is beyond is seen by the next call.
@@ -186,13 +187,12 @@ impl Walk<'_> {
     }
 
     fn inside(&mut self, dir: &Path, flags: WatchFlags, levels: u8) {
-        let Ok(entries) = std::fs::read_dir(dir) else { return };
-        for entry in entries.flatten().take(MOST_ENTRIES) {
-            let Ok(kind) = entry.file_type() else { continue };
+        let Ok(entries) = listing::entries(dir, MOST_ENTRIES) else { return };
+        for (name, kind) in entries {
             let inner = if kind.is_symlink() {
-                self.follow(dir.to_owned(), &entry.file_name(), flags)
+                self.follow(dir.to_owned(), &name, flags)
             } else {
-                Some(entry.path()).filter(|inner| kind.is_dir() && levels > 1 && self.watch(inner, flags))
+                Some(dir.join(name)).filter(|inner| kind.is_dir() && levels > 1 && self.watch(inner, flags))
             };
             if let Some(inner) = inner.filter(|_| levels > 1) {
                 self.inside(&inner, flags, levels - 1);

@@ -8,6 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::listing;
+
 /// Two states with equal fingerprints are the same configuration, unless one was taken too early to say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Fingerprint {
@@ -84,8 +86,8 @@ fn add(files: &mut Vec<Seen>, path: &Path, depth: u8) {
     if depth == 0 || !metadata.is_some_and(|metadata| metadata.is_dir()) {
         return;
     }
-    let Ok(entries) = std::fs::read_dir(path) else { return };
-    let mut names: Vec<OsString> = entries.flatten().take(MOST_ENTRIES).map(|entry| entry.file_name()).collect();
+    let Ok(entries) = listing::entries(path, MOST_ENTRIES) else { return };
+    let mut names: Vec<OsString> = entries.into_iter().map(|(name, _)| name).collect();
     names.sort();
     for name in names {
         add(files, &path.join(name), depth - 1);

@@ -16,12 +16,13 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorClass, Result};
 use crate::names::{ContainerId, IfName, NetworkName};
 use crate::store::atomic::{self, Durability, Temporary};
-use crate::store::dir::{Dir, OwnDir};
+use crate::store::dir::{Dir, OwnDir, failed};
 use crate::store::format::{self, Content, Stored};
 use crate::store::{Intents, Locks, sweep, sys};
 
@@ -189,8 +190,13 @@ impl Cache {
     /// are those inside the files. A missing directory is an empty list, an unreadable one `E_CACHE`. Where this process
     /// can read nothing (descriptors, memory), `E_IO`.
     pub fn attachments(&self, container_id: Option<&ContainerId>) -> Result<Vec<CacheEntry>> {
-        let Some(results) = self.results()? else { return Ok(Vec::new()) };
-        let mut attachments = Vec::new();
+        self.scan(container_id).map(|(attachments, _)| attachments)
+    }
+
+    /// Like [`attachments`](Self::attachments); answers the errors, too, of files that the system does not let be read.
+    pub(crate) fn scan(&self, container_id: Option<&ContainerId>) -> Result<(Vec<CacheEntry>, Vec<Error>)> {
+        let Some(results) = self.results()? else { return Ok((Vec::new(), Vec::new())) };
+        let (mut attachments, mut errors) = (Vec::new(), Vec::new());
         for name in results.names()? {
             if container_id.is_some_and(|id| !may_be_of(&name, id)) {
                 continue;
@@ -206,10 +212,13 @@ impl Cache {
                 Ok(None | Some((_, Content::Legacy))) => {}
                 // Skipped, it would be forgotten although nothing is wrong with it.
                 Err(error) if error.class() == ErrorClass::Io => return Err(error),
-                Err(error) => tracing::warn!(file = path(), %error, "skipped an unreadable cache entry"),
+                Err(error) => {
+                    tracing::warn!(file = path(), %error, "skipped an unreadable cache entry");
+                    errors.extend(Some(error).filter(|error| error.os_error().is_some()));
+                }
             }
         }
-        Ok(attachments)
+        Ok((attachments, errors))
     }
 
     /// The files that must be a container's by their names, but hold no entry: what a crash left of one, or a bare
@@ -243,10 +252,14 @@ impl Cache {
     }
 
     /// What tells an entry from one that is later written in its place; `None` where there is none.
-    pub(crate) fn stamp(&self, key: &Key) -> Option<Stamp> {
-        let results = self.results().ok()??;
-        let stat = sys::stat(&results, &key.file_name()).ok()?;
-        Some(Stamp { inode: stat.st_ino, changed: (stat.st_ctime, stat.st_ctime_nsec) })
+    pub(crate) fn stamp(&self, key: &Key) -> Result<Option<Stamp>> {
+        let Some(results) = self.results()? else { return Ok(None) };
+        let name = key.file_name();
+        match sys::stat(&results, &name) {
+            Ok(stat) => Ok(Some(Stamp { inode: stat.st_ino, changed: (stat.st_ctime, stat.st_ctime_nsec) })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(failed("stat", &results.path_of(&name), errno)),
+        }
     }
 
     /// Every attachment of a network that one of the files may be which hold no entry that can be read. A name does not

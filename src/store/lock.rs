@@ -91,6 +91,10 @@ impl Locks {
         locked.noted = self.note(offset, &Holder::current(operation, pod.as_str()));
         let waiting_for_gc = || format!("waiting for GC, which {} runs", self.holder(GC));
         wait(call, &waiting_for_gc, || locked.try_byte(GC, Kind::Shared, &self.dir.path()))?;
+        // Nobody has it alone now: what says so was left by a process that died.
+        if let Some((holders, _)) = &locked.noted {
+            let _ = holders.unlink(OsStr::new(&GC.to_string()));
+        }
         Ok(Some(locked))
     }
 

@@ -144,8 +144,18 @@ impl Nanny {
     }
 
     fn say(&self, order: u8) {
-        // A nanny that is gone needs no order.
-        let _ = sys::send(self.control.as_raw_fd(), &[order]);
+        loop {
+            match sys::send(self.control.as_raw_fd(), &[order]) {
+                Err(libc::EINTR) => {}
+                Err(libc::ENOBUFS | libc::ENOMEM) if order == FINISH => {
+                    // The socket's end says the same.
+                    let _ = rustix::net::shutdown(&self.control, rustix::net::Shutdown::Both);
+                    return;
+                }
+                // A nanny that is gone needs no order; one that hears no TERM hears the end.
+                _ => return,
+            }
+        }
     }
 
     fn receive(&mut self) -> Option<News> {
@@ -209,6 +219,8 @@ impl Drop for Nanny {
         self.say(FINISH);
         let Some(arena) = self.arena.take() else { return };
         let gone = wait_readable(self.pidfd.as_fd(), PATIENCE) && reap(&self.pidfd);
+        // It may have spoken when nobody listened any more.
+        while self.receive().is_some() {}
         match (gone, self.heard) {
             // A nanny that somebody killed may have left a plugin on the second stack, on its way to exec.
             (true, false) => std::mem::forget(arena),

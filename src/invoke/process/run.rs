@@ -136,6 +136,8 @@ pub(super) fn wait_readable(fd: BorrowedFd<'_>, limit: Duration) -> bool {
         match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&left)) {
             Ok(ready) => return ready > 0,
             Err(Errno::INTR) => {}
+            // Out of memory, which passes.
+            Err(_) if Instant::now() < end => std::thread::sleep(Duration::from_millis(1)),
             Err(_) => return false,
         }
     }
@@ -176,6 +178,8 @@ pub(super) struct Run<'a> {
     ends: HostEnds,
     stderr: Stderr<'a>,
     stdout: Vec<u8>,
+    /// Why the rest of standard output is not known.
+    unread: Option<Errno>,
     stop: Option<Stop>,
     /// When a stopped plugin is killed, or when a plugin that exited is not listened to any longer.
     stop_at: Option<Instant>,
@@ -194,13 +198,27 @@ enum Source {
 
 impl<'a> Run<'a> {
     pub(super) fn new(limits: Limits<'a>, ends: HostEnds, stderr: Stderr<'a>) -> Self {
-        Self { limits, ends, stderr, stdout: Vec::new(), stop: None, stop_at: None, listen_until: None, status: None }
+        Self {
+            limits,
+            ends,
+            stderr,
+            stdout: Vec::new(),
+            unread: None,
+            stop: None,
+            stop_at: None,
+            listen_until: None,
+            status: None,
+        }
     }
 
     /// Stays with the plugin to its end, or to where it has to be killed. Answers standard output and the end of
     /// standard error too.
     pub(super) fn attend(mut self, child: &mut dyn Child) -> Result<(End, Vec<u8>, Vec<u8>)> {
         let end = self.wait(child)?;
+        if let (Some(errno), End::Exited(_)) = (self.unread, end) {
+            let error = io::Error::from(errno);
+            return Err(Error::os(ErrorClass::Io, "cannot read what a plugin printed: read", &error));
+        }
         Ok((end, self.stdout, self.stderr.finish()))
     }
 
@@ -307,7 +325,10 @@ impl<'a> Run<'a> {
     }
 
     fn read_stdout(&mut self) {
-        let chunk = read(&mut self.ends.stdout);
+        let chunk = read(&mut self.ends.stdout).unwrap_or_else(|errno| {
+            self.unread = Some(errno);
+            Vec::new()
+        });
         self.heard(chunk.len());
         if self.stop.is_none() && self.stdout.len() + chunk.len() > self.limits.max_output {
             self.stop = Some(Stop::TooMuchOutput);
@@ -318,7 +339,7 @@ impl<'a> Run<'a> {
     }
 
     fn read_stderr(&mut self) {
-        let chunk = read(&mut self.ends.stderr);
+        let chunk = read(&mut self.ends.stderr).unwrap_or_default();
         self.heard(chunk.len());
         self.stderr.push(&chunk);
     }
@@ -330,20 +351,23 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What is there; at the end, `end` becomes `None`.
-fn read(end: &mut Option<OwnedFd>) -> Vec<u8> {
+/// What is there; at the end, and where the system gives no more, `end` becomes `None`.
+fn read(end: &mut Option<OwnedFd>) -> Result<Vec<u8>, Errno> {
     const CHUNK: usize = 64 << 10;
-    let Some(fd) = end else { return Vec::new() };
+    let Some(fd) = end else { return Ok(Vec::new()) };
     // On the heap: a caller's stack may be small.
     let mut chunk = vec![0; CHUNK];
     match rustix::io::read(&*fd, &mut chunk[..]) {
         Ok(0) => *end = None,
         Ok(length) => {
             chunk.truncate(length);
-            return chunk;
+            return Ok(chunk);
         }
         Err(Errno::AGAIN | Errno::INTR) => {}
-        Err(_) => *end = None,
+        Err(errno) => {
+            *end = None;
+            return Err(errno);
+        }
     }
-    Vec::new()
+    Ok(Vec::new())
 }
