@@ -110,10 +110,11 @@ impl CniNetworkPlugin {
     }
 
     /// Everything that is recorded of a pod but its loopback, in the order of ADD: finished attachments by their
-    /// interfaces (`eth2` before `eth10`), then those of the intent.
-    pub(super) fn attached(&self, pod: &ContainerId, recorded: &Recorded) -> Result<Vec<Attached>> {
+    /// interfaces (`eth2` before `eth10`), then those of the intent. And those whose entries cannot be read.
+    pub(super) fn attached(&self, pod: &ContainerId, recorded: &Recorded) -> Result<(Vec<Attached>, Vec<Key>)> {
         let intended = if let Recorded::Intent(intent) = recorded { &intent.attachments[..] } else { &[] };
-        let mut entries = self.known_attachments(pod)?;
+        let (mut entries, mut broken) = self.known(pod)?;
+        broken.retain(|key| !intended.iter().any(|intended| intended.entry.key == *key));
         let earlier = matches!(recorded, Recorded::Intent(intent) if intent.of_earlier_boot);
         let unfinished = intended.iter().map(|Intended { entry, started, refused }| {
             // Of several networks the first may be made to their ends.
@@ -128,7 +129,7 @@ impl CniNetworkPlugin {
         });
         let unfinished: Vec<_> = unfinished.collect();
         let finished = entries.into_iter().map(|entry| Attached { entry, unfinished: None });
-        Ok(finished.chain(unfinished).collect())
+        Ok((finished.chain(unfinished).collect(), broken))
     }
 
     /// How to remove a recorded attachment: with the configuration that it was made with.
@@ -241,7 +242,7 @@ impl CniNetworkPlugin {
         };
         tracing::warn!(target: "cnirt::pod", %pod, "undoing an earlier set-up that did not end");
         self.cache().sweep();
-        let attached = self.attached(pod, &recorded)?;
+        let (attached, _) = self.attached(pod, &recorded)?;
         let unfinished = attached.iter().filter(|attached| attached.unfinished.is_some());
         let removals = unfinished.map(|attached| self.removal(attached, None, Some(request))).collect::<Result<_>>()?;
         let removed = self.remove_all(call, pod, &recorded, Removals { list: removals, ..Removals::default() }, false);

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use crate::call::Call;
 use crate::conf::NetworkConfigList;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorClass, Result};
 use crate::json::Object;
 use crate::names::{self, ContainerId, IfName};
 use crate::network::{Cni, CniConfig, GcArgs, GcAttachment};
 use crate::pod::attached::{Attached, Removals, Removed};
 use crate::pod::cni::CniNetworkPlugin;
 use crate::pod::{Collected, CollectedNetwork, NetworkName, loopback};
-use crate::store::{CacheEntry, Cached, Key, Locked, Recorded, Stamp};
+use crate::store::{CacheEntry, Key, Locked, Recorded, Stamp};
 
 const OPERATION: &str = "plugin_gc";
 
@@ -218,7 +218,7 @@ impl CniNetworkPlugin {
         pod: &ContainerId,
     ) -> Result<Option<Removed>> {
         let recorded = self.intents().read(pod)?;
-        let attached = self.attached(pod, &recorded)?;
+        let (attached, broken) = self.attached(pod, &recorded)?;
         let owner = Some(self.options.owner.as_str());
         let is_stale = |attached: &Attached| -> Result<bool> {
             let Attached { entry, unfinished } = attached;
@@ -242,12 +242,10 @@ impl CniNetworkPlugin {
                 Err(error) => stale.errors.push(error),
             }
         }
-        for key in seen.finished.keys().filter(|key| key.container_id == *pod && !request.keeps(key)) {
-            let is_read = attached.iter().any(|attached| attached.entry.key == *key);
-            // It was read a moment ago.
-            if !is_read && let Cached::Unreadable(error) = self.cache().get(key) {
-                stale.errors.push(error);
-            }
+        for key in broken.iter().filter(|key| seen.finished.contains_key(key) && !request.keeps(key)) {
+            let words =
+                format!("the entry of network {}, interface {} can no longer be read", key.network, key.if_name);
+            stale.errors.push(Error::new(ErrorClass::Cache, words));
         }
         let (is_empty, loopback) = match &recorded {
             // Not ours to end.

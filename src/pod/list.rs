@@ -15,15 +15,21 @@ use crate::pod::{
     KnownNetwork, KnownPod, NetworkName, NetworkResult, PodIdentity, PodRequest, PodResult, PodStatus, Source, loopback,
 };
 use crate::result::CniResult;
-use crate::store::{CacheEntry, Recorded};
+use crate::store::{CacheEntry, Key, Recorded};
 
 impl CniNetworkPlugin {
     /// The attachments of a pod without its loopback, in the order of their interfaces (`eth2` before `eth10`).
     pub(super) fn known_attachments(&self, id: &ContainerId) -> Result<Vec<CacheEntry>> {
-        let mut entries = self.cni.get_cached_attachments(Some(id))?;
+        self.known(id).map(|(entries, _)| entries)
+    }
+
+    /// Likewise, and those whose entries cannot be read.
+    pub(super) fn known(&self, id: &ContainerId) -> Result<(Vec<CacheEntry>, Vec<Key>)> {
+        let (mut entries, mut broken) = self.cache().of_container(id)?;
         entries.retain(|entry| entry.key.network.as_str() != loopback::NETWORK);
         entries.sort_by_cached_key(|entry| interface_order(&entry.key.if_name));
-        Ok(entries)
+        broken.retain(|key| key.network.as_str() != loopback::NETWORK);
+        Ok((entries, broken))
     }
 
     /// Every pod that is recorded, and every pod whose set-up is under way or did not end.

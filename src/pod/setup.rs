@@ -85,13 +85,10 @@ impl CniNetworkPlugin {
         let (call, _locked) = self.lock(call, &request.id, "setup_pod")?;
         let call = &call;
         let torn = self.recover(call, request)?;
-        let known = self.known_attachments(&request.id)?;
+        let (known, broken) = self.known(&request.id)?;
         let in_the_way = if request.replace { self.in_the_way(call, request, &known)? } else { BTreeSet::new() };
         let (replaced, kept): (Vec<_>, Vec<_>) = known.into_iter().partition(|entry| in_the_way.contains(&entry.key));
-        let taken = Taken {
-            if_names: kept.into_iter().map(|entry| entry.key.if_name).collect(),
-            broken: self.cache().broken(&request.id)?,
-        };
+        let taken = Taken { if_names: kept.into_iter().map(|entry| entry.key.if_name).collect(), broken };
         let attachments = self.plan(call, &facts, &taken)?;
         let mut in_pieces = Vec::new();
         for attachment in &attachments {

@@ -23,9 +23,9 @@ impl CniNetworkPlugin {
             Err(error) if request.force => Recorded::Torn(error),
             recorded => recorded?,
         };
-        let attached = self.attached(&request.id, &recorded)?;
+        let (attached, broken) = self.attached(&request.id, &recorded)?;
         let loopback = loopback::rt(&request.id, given.as_deref(), attached.first().map(|attached| &attached.entry));
-        let removals = self.removals(&call, request, given.as_deref(), &recorded, attached);
+        let removals = self.removals(&call, request, given.as_deref(), &recorded, attached, broken);
         let removed = self.remove_all(&call, &request.id, &recorded, removals, request.force);
         let nothing_left = || -> Result<bool> {
             let intent = self.intents().read(&request.id)?;
@@ -38,7 +38,7 @@ impl CniNetworkPlugin {
         }
         let mut answer = PodAttachments { pod: request.identity(), networks: removed.names, errors: Vec::new() };
         if request.force && !call.cancel.is_cancelled() {
-            let left = self.attached(&request.id, &self.intents().read(&request.id)?)?;
+            let (left, _) = self.attached(&request.id, &self.intents().read(&request.id)?)?;
             if !left.iter().any(|attached| removed.done.contains(&attached.entry.key)) {
                 answer.errors = removed.errors.iter().map(Error::to_json).collect();
                 return Ok(answer);
@@ -55,6 +55,7 @@ impl CniNetworkPlugin {
         given: Option<&str>,
         recorded: &Recorded,
         attached: Vec<Attached>,
+        mut broken: Vec<Key>,
     ) -> Removals {
         let mut to_do = Removals::default();
         // What a set-up that left a torn intent had begun.
@@ -63,14 +64,6 @@ impl CniNetworkPlugin {
             let removal = self.unrecorded(call, request, network, given, index)?;
             Ok(removal.map(|removal| Removal { unfinished: torn.then(Unfinished::default), ..removal }))
         };
-        let mut broken = self.cache().broken(&request.id).unwrap_or_else(|error| {
-            to_do.errors.push(error);
-            Vec::new()
-        });
-        broken.retain(|key| {
-            let is_attached = attached.iter().any(|attached| attached.entry.key == *key);
-            !is_attached && key.network.as_str() != loopback::NETWORK
-        });
         if let Some(networks) = &request.networks {
             let mut left = attached;
             for (index, network) in networks.iter().enumerate() {

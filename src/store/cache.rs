@@ -224,18 +224,26 @@ impl Cache {
     /// The files that must be a container's by their names, but hold no entry: what a crash left of one, or a bare
     /// result. They are missing among the [`attachments`](Self::attachments). A directory is not what is left of an entry.
     pub fn broken(&self, container_id: &ContainerId) -> Result<Vec<Key>> {
-        let Some(results) = self.results()? else { return Ok(Vec::new()) };
-        let mut broken = Vec::new();
-        for name in results.names()? {
-            let Some(key) = Key::in_file_name(&name, container_id) else { continue };
-            match read(&results, &name) {
-                Ok(None | Some((_, Content::Entry(_)))) => {}
+        self.of_container(container_id).map(|(_, broken)| broken)
+    }
+
+    /// A container's [`attachments`](Self::attachments) and what is [`broken`](Self::broken) of it, each file read once.
+    pub(crate) fn of_container(&self, container_id: &ContainerId) -> Result<(Vec<CacheEntry>, Vec<Key>)> {
+        let Some(results) = self.results()? else { return Ok((Vec::new(), Vec::new())) };
+        let (mut attachments, mut broken) = (Vec::new(), Vec::new());
+        for name in results.names()?.iter().filter(|name| may_be_of(name, container_id)) {
+            match read(&results, name) {
+                Ok(Some((_, Content::Entry(stored)))) => {
+                    let key = stored.key().filter(|key| key.container_id == *container_id);
+                    attachments.extend(key.map(|key| stored.into_entry(key)));
+                }
+                Ok(None) => {}
                 Err(error) if error.class() == ErrorClass::Io => return Err(error),
-                Err(_) if results.has_directory(&name)? => {}
-                Ok(Some((_, Content::Legacy))) | Err(_) => broken.push(key),
+                Err(_) if results.has_directory(name)? => {}
+                Ok(Some((_, Content::Legacy))) | Err(_) => broken.extend(Key::in_file_name(name, container_id)),
             }
         }
-        Ok(broken)
+        Ok((attachments, broken))
     }
 
     /// Removes the temporary files of processes that were killed while they wrote; those of living ones stay, whatever

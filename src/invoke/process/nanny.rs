@@ -218,15 +218,15 @@ impl Drop for Nanny {
         }
         self.say(FINISH);
         let Some(arena) = self.arena.take() else { return };
-        let gone = wait_readable(self.pidfd.as_fd(), PATIENCE) && reap(&self.pidfd);
+        let end = if wait_readable(self.pidfd.as_fd(), PATIENCE) { reap(&self.pidfd) } else { End::NotYet };
         // It may have spoken when nobody listened any more.
         while self.receive().is_some() {}
-        match (gone, self.heard) {
+        match (end, self.heard) {
+            (End::OfItself, _) | (End::Unknown, true) => drop(arena),
             // A nanny that somebody killed may have left a plugin on the second stack, on its way to exec.
-            (true, false) => std::mem::forget(arena),
-            (true, true) => drop(arena),
+            (End::Unknown, false) => std::mem::forget(arena),
             // The nanny of a plugin that hangs in the kernel stays to reap it, and its stack with it.
-            (false, _) => {
+            (End::NotYet, _) => {
                 self.job().abandoned.store(true, Ordering::SeqCst);
                 leave(self.pidfd.as_fd(), Some(arena));
             }
@@ -242,9 +242,23 @@ fn not_given(call: &str, errno: i32) -> Refusal {
     }
 }
 
-/// Collects a child that has ended; where somebody else did (`__WALL`), it is as well.
-fn reap(pidfd: &OwnedFd) -> bool {
-    !matches!(sys::wait_id(libc::P_PIDFD, pidfd.as_raw_fd(), libc::WNOHANG), Ok(None))
+/// How a child ended that was looked after.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    NotYet,
+    /// It did all that it had to do.
+    OfItself,
+    /// Killed, or collected by somebody else (`__WALL`).
+    Unknown,
+}
+
+/// Collects a child that has ended.
+fn reap(pidfd: &OwnedFd) -> End {
+    match sys::wait_id(libc::P_PIDFD, pidfd.as_raw_fd(), libc::WNOHANG) {
+        Ok(None) => End::NotYet,
+        Ok(Some((libc::CLD_EXITED, _))) => End::OfItself,
+        Ok(Some(_)) | Err(_) => End::Unknown,
+    }
 }
 
 /// Children that were left behind because what they wait for hangs in the kernel, and what they still use.
@@ -263,7 +277,7 @@ pub(super) fn leave(pidfd: BorrowedFd<'_>, arena: Option<Arena>) {
 /// Collects what was left behind and has ended since.
 pub(super) fn sweep() {
     let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
-    left.retain(|(pidfd, _)| !(wait_readable(pidfd.as_fd(), std::time::Duration::ZERO) && reap(pidfd)));
+    left.retain(|(pidfd, _)| !wait_readable(pidfd.as_fd(), std::time::Duration::ZERO) || reap(pidfd) == End::NotYet);
 }
 
 fn high_half(word: u64) -> i32 {
