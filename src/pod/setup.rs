@@ -348,8 +348,9 @@ impl CniNetworkPlugin {
         let begun = attachments.get(made.results.len()).filter(|_| failed.started != Some(0));
         let begun: Vec<_> = made_whole.chain(begun.map(|attachment| (attachment, failed.clone()))).collect();
         let (mut errors, mut left) = (Vec::new(), Vec::new());
-        for (attachment, unfinished) in begun.into_iter().rev() {
+        for (index, (attachment, unfinished)) in begun.into_iter().enumerate().rev() {
             let Attachment { list, rt, .. } = attachment;
+            let call = call.share(index > 0);
             let failed = if self.options.rollback { self.cni.undo(&call, list, rt, &unfinished) } else { Vec::new() };
             if !self.options.rollback || !failed.is_empty() {
                 let mut intended = attachment.intended(&self.options.owner);
