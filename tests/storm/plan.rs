@@ -14,6 +14,7 @@ pub(crate) const NAMESPACES: u32 = 128;
 pub(crate) const PROCESSES: usize = 8;
 pub(crate) const THREADS: usize = 8;
 pub(crate) const NETWORK: &str = "storm";
+const BRIDGE: &str = "storm0";
 /// What the library gives a plugin that was told to end, and a rollback: nothing waits longer beyond its own limit.
 pub(crate) const KILL_GRACE_MS: u64 = 50;
 pub(crate) const ROLLBACK_TIMEOUT_MS: u64 = 5000;
@@ -80,6 +81,13 @@ impl Plan {
         for name in [LAST, IPAM] {
             std::os::unix::fs::symlink(self.program(), self.path("bin").join(name)).map_err(failed)?;
         }
+        // bridge makes it, too, but several at the same time give it one hardware address after another, and CHECK of v1.9.1
+        // then misses the one that it had first.
+        let bridge = format!("PATH=$PATH:/usr/sbin:/sbin ip link add {BRIDGE} address 02:00:00:00:00:01 type bridge");
+        let made = Command::new("sh").args(["-c", &bridge]).status().map_err(failed)?;
+        if !made.success() {
+            return Err(format!("{bridge}: {made}"));
+        }
         for number in 0..NAMESPACES {
             cnirt::netns::create(&self.netns(number)).map_err(|error| error.to_string())?;
         }
@@ -87,7 +95,7 @@ impl Plan {
             "cniVersion": if self.built { "1.1.0" } else { "1.0.0" },
             "name": NETWORK,
             "plugins": [
-                {"type": "bridge", "bridge": "storm0", "isGateway": true, "ipam": {
+                {"type": "bridge", "bridge": BRIDGE, "isGateway": true, "ipam": {
                     "type": IPAM, "dataDir": self.path("ipam"), "ranges": [[{"subnet": "10.88.0.0/22"}]],
                 }},
                 {"type": LAST},
