@@ -80,6 +80,8 @@ pub struct Call {
     pub env: Vec<(String, String)>,
     /// The pod's lock, where the call holds one.
     pub lock: Option<HeldLock>,
+    /// When a plugin that was told to end is killed at the latest: others wait for their time.
+    pub(crate) kill_by: Option<Instant>,
 }
 
 impl Call {
@@ -145,8 +147,25 @@ impl Call {
     #[must_use]
     pub(crate) fn share(&self, others_wait: bool) -> Self {
         match self.remaining() {
-            Some(left) if others_wait && !left.is_zero() => self.limited(left / 2),
+            Some(left) if others_wait && !left.is_zero() => {
+                // Of the other half, half may go by until a plugin that ignores its deadline is killed.
+                let kill_by = Instant::now().checked_add(left * 3 / 4);
+                Self { kill_by: self.kill_by.into_iter().chain(kill_by).min(), ..self.limited(left / 2) }
+            }
             _ => self.clone(),
+        }
+    }
+
+    /// The time of one of so many parts that come one after another: its fair part of what is left.
+    #[must_use]
+    pub(crate) fn slice(&self, parts: usize) -> Self {
+        let parts = u32::try_from(parts.max(1)).unwrap_or(u32::MAX);
+        match self.remaining().map(|left| left / parts).filter(|slice| parts > 1 && !slice.is_zero()) {
+            Some(slice) => {
+                let kill_by = Instant::now().checked_add(slice * 3 / 2);
+                Self { kill_by: self.kill_by.into_iter().chain(kill_by).min(), ..self.limited(slice) }
+            }
+            None => self.clone(),
         }
     }
 
@@ -212,9 +231,14 @@ mod tests {
     #[test]
     fn parts_leave_time_to_those_behind_them() {
         let call = Call::with_timeout(Some(Duration::from_secs(100)));
-        assert!(call.share(true).remaining().unwrap() <= Duration::from_secs(50));
+        let part = call.share(true);
+        assert!(part.remaining().unwrap() <= Duration::from_secs(50));
+        assert!(part.kill_by.unwrap() < call.deadline.unwrap() && part.kill_by > part.deadline);
+        assert!(part.share(true).kill_by < part.deadline);
         assert!(call.share(false).remaining().unwrap() > Duration::from_secs(90));
-        assert_eq!(Call::default().share(true).remaining(), None);
+        assert!(call.slice(10).remaining().unwrap() <= Duration::from_secs(10));
+        assert!(call.slice(1).remaining().unwrap() > Duration::from_secs(90));
+        assert_eq!((Call::default().share(true).remaining(), Call::default().slice(3).remaining()), (None, None));
         assert!(call.limited(Duration::ZERO).remaining().unwrap() > Duration::from_secs(90));
     }
 

@@ -96,11 +96,17 @@ pub fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// What tells a namespace from others until the machine is started anew; `None` where the path leads to none.
-pub(crate) fn identity(path: &Path) -> Option<(u64, u64)> {
-    let namespace = open(path).ok()?;
-    let stat = rustix::fs::fstat(&namespace).ok()?;
-    Some((stat.st_dev, stat.st_ino))
+/// The device and inode of a namespace, which no other one has at the same time; a later one may get the number again.
+pub(crate) fn identity(path: &Path) -> Result<(u64, u64)> {
+    let namespace = open(path)?;
+    let stat = rustix::fs::fstat(&namespace).map_err(|errno| failed(ErrorClass::Io, "stat", path, errno))?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// Whether the path leads to the namespace of this process, or of the first one: the node's own, most probably.
+pub(crate) fn is_own(path: &Path) -> bool {
+    let same = |own| matches!((identity(Path::new(own)), identity(path)), (Ok(own), Ok(other)) if own == other);
+    same("/proc/self/ns/net") || same("/proc/1/ns/net")
 }
 
 /// Opens a network namespace; `E_NETNS` where the path is missing or something else. Never waits, and opens nothing but

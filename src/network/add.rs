@@ -124,7 +124,7 @@ impl CniConfig {
             key,
             config: network.bytes.to_vec(),
             netns: rt.netns.clone(),
-            netns_id: self.owner.as_ref().and_then(|_| netns_id(&rt.netns)),
+            netns_id: rt.netns_id.clone(),
             cni_args: Some(rt.args.clone()),
             capability_args: rt.capability_args.clone(),
             result: Some(result.to_value()),
@@ -185,9 +185,9 @@ impl CniConfig {
 }
 
 /// What tells the namespace at a path from whatever is there later.
-pub(crate) fn netns_id(path: &str) -> Option<String> {
+pub(crate) fn netns_id(path: &str) -> Result<String> {
     let (device, inode) = netns::identity(Path::new(path))?;
-    Some(format!("{}/{device}:{inode}", boot_id()))
+    Ok(format!("{}/{device}:{inode}", boot_id()))
 }
 
 /// The last result, in the network's version, where that has it at DEL.

@@ -110,6 +110,7 @@ impl From<CacheEntry> for RuntimeConf {
         Self {
             container_id: entry.key.container_id.to_string(),
             netns: entry.netns,
+            netns_id: entry.netns_id,
             if_name: entry.key.if_name.to_string(),
             args: entry.cni_args.unwrap_or_default(),
             capability_args: entry.capability_args,

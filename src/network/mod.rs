@@ -44,6 +44,8 @@ pub struct RuntimeConf {
     pub container_id: String,
     /// `CNI_NETNS`: the path of the network namespace, or empty.
     pub netns: String,
+    /// Which namespace is there, to be recorded with the attachment; libcni knows no such thing.
+    pub netns_id: Option<String>,
     /// `CNI_IFNAME`.
     pub if_name: String,
     /// `CNI_ARGS`, in order.

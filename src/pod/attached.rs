@@ -51,6 +51,8 @@ pub(super) struct Removals {
 pub(super) struct Removed {
     pub(super) names: Vec<NetworkName>,
     pub(super) done: BTreeSet<Key>,
+    /// Nothing that was to be removed is left.
+    pub(super) all: bool,
     pub(super) errors: Vec<Error>,
 }
 
@@ -111,9 +113,14 @@ impl CniNetworkPlugin {
 
     /// Everything that is recorded of a pod but its loopback, in the order of ADD: finished attachments by their
     /// interfaces (`eth2` before `eth10`), then those of the intent. And those whose entries cannot be read.
-    pub(super) fn attached(&self, pod: &ContainerId, recorded: &Recorded) -> Result<(Vec<Attached>, Vec<Key>)> {
+    pub(super) fn attached(
+        &self,
+        pod: &ContainerId,
+        recorded: &Recorded,
+        lenient: bool,
+    ) -> Result<(Vec<Attached>, Vec<Key>)> {
         let intended = if let Recorded::Intent(intent) = recorded { &intent.attachments[..] } else { &[] };
-        let (mut entries, mut broken) = self.known(pod)?;
+        let (mut entries, mut broken) = self.known(pod, lenient)?;
         broken.retain(|key| !intended.iter().any(|intended| intended.entry.key == *key));
         let earlier = matches!(recorded, Recorded::Intent(intent) if intent.of_earlier_boot);
         let unfinished = intended.iter().map(|Intended { entry, started, refused }| {
@@ -148,7 +155,11 @@ impl CniNetworkPlugin {
             }
         };
         let mut rt = recorded_rt(entry);
-        rt.netns = usable_netns(given).or_else(|| recorded_netns(entry)).unwrap_or_default();
+        // Where it is known which namespace it was, another one that is given is not it.
+        rt.netns = match usable_netns(given) {
+            Some(given) if entry.netns_id.is_none() || netns_id(&given).ok() == entry.netns_id => given,
+            _ => recorded_netns(entry)?.unwrap_or_default(),
+        };
         let networks = request.and_then(|request| request.networks.as_ref()).into_iter().flatten();
         let inline = networks.filter_map(|network| match &network.choice {
             NetworkChoice::Config(list) => Some(list.as_ref()),
@@ -159,7 +170,7 @@ impl CniNetworkPlugin {
     }
 
     /// Removes one attachment (the kubelet's `deleteFromNetwork`) and its record. Answers whether the record is gone, and
-    /// what failed: forced, the record goes all the same, unless no plugin was even asked.
+    /// what failed: forced, the record goes all the same, unless the time was over before every plugin was asked.
     fn remove(&self, call: &Call, removal: &Removal, force: bool) -> (bool, Vec<Error>) {
         let Removal { list, rt, unfinished, recorded, .. } = removal;
         let mut errors = match unfinished {
@@ -173,7 +184,7 @@ impl CniNetworkPlugin {
             tracing::error!(target: "cnirt::pod", pod = rt.container_id, network = list.name, %error, "error deleting pod from network");
         }
         let untried = |error: &Error| error.never_ran() && error.class().is_end_of_call();
-        let forced = force && !errors.iter().all(untried);
+        let forced = force && !errors.iter().any(untried);
         if !errors.is_empty() && !forced {
             return (false, errors);
         }
@@ -242,14 +253,15 @@ impl CniNetworkPlugin {
         };
         tracing::warn!(target: "cnirt::pod", %pod, "undoing an earlier set-up that did not end");
         self.cache().sweep();
-        let (attached, _) = self.attached(pod, &recorded)?;
+        let (attached, _) = self.attached(pod, &recorded, false)?;
         let unfinished = attached.iter().filter(|attached| attached.unfinished.is_some());
         let removals = unfinished.map(|attached| self.removal(attached, None, Some(request))).collect::<Result<_>>()?;
         let removed = self.remove_all(call, pod, &recorded, Removals { list: removals, ..Removals::default() }, false);
         if let Some(error) = Error::joined(removed.errors) {
             return Err(cannot_be_undone(pod, error));
         }
-        if intent.loopback && self.known_attachments(pod)?.is_empty() {
+        let (entries, broken) = self.known(pod, true)?;
+        if intent.loopback && entries.is_empty() && broken.is_empty() {
             let first = intent.attachments.first().map(|attachment| &attachment.entry);
             self.del_loopback(call, &loopback::rt(pod, None, first), true);
         }
@@ -262,6 +274,22 @@ impl CniNetworkPlugin {
         call: &Call,
         pod: &ContainerId,
         recorded: &Recorded,
+        removals: Removals,
+        force: bool,
+    ) -> Removed {
+        let mut removed = self.remove_some(call, removals, force);
+        // What a torn intent was about is only done with when something was, and nothing failed.
+        let is_done = force || removed.errors.is_empty() && !removed.done.is_empty();
+        if is_done || !matches!(recorded, Recorded::Torn(_)) {
+            removed.errors.extend(self.settle(pod, recorded, &removed.done).err());
+        }
+        removed
+    }
+
+    /// Removes these attachments in reverse; an intent stays as it is.
+    pub(super) fn remove_some(
+        &self,
+        call: &Call,
         Removals { list, to_forget, mut errors }: Removals,
         force: bool,
     ) -> Removed {
@@ -271,7 +299,7 @@ impl CniNetworkPlugin {
             done.insert(key);
         }
         for (index, removal) in list.iter().enumerate().rev() {
-            // Who forces wants an end, not a call that he has given up.
+            // Forced or not: a call that was given up is over.
             if let Err(error) = call.check()
                 && error.class() == ErrorClass::Cancelled
             {
@@ -285,11 +313,8 @@ impl CniNetworkPlugin {
             }
             errors.extend(failed);
         }
-        // What a torn intent was about is only done with when something was, and nothing failed.
-        if !matches!(recorded, Recorded::Torn(_)) || force || errors.is_empty() && !done.is_empty() {
-            errors.extend(self.settle(pod, recorded, &done).err());
-        }
-        Removed { names, done, errors }
+        let all = list.iter().all(|removal| removal.key().is_none_or(|key| done.contains(&key)));
+        Removed { names, done, all, errors }
     }
 }
 
@@ -316,14 +341,19 @@ pub(super) fn usable_netns(given: Option<&str>) -> Option<String> {
 }
 
 /// The recorded path, where it still leads to the namespace that was there: a process's path is another's later, and may
-/// be the node's own.
-pub(super) fn recorded_netns(entry: &CacheEntry) -> Option<String> {
-    let path = Some(entry.netns.as_str()).filter(|path| netns::is_netns(Path::new(path)))?;
-    let is_it = if let Some(id) = &entry.netns_id {
-        netns_id(path).as_ref() == Some(id)
-    } else {
-        let there = netns::identity(Path::new(path));
-        ["/proc/self/ns/net", "/proc/1/ns/net"].iter().all(|own| netns::identity(Path::new(own)) != there)
+/// be the node's own. That the system does not tell just now is an error.
+pub(super) fn recorded_netns(entry: &CacheEntry) -> Result<Option<String>> {
+    let path = Path::new(&entry.netns);
+    if entry.netns.is_empty() || !netns::is_netns(path) {
+        return Ok(None);
+    }
+    let is_it = match &entry.netns_id {
+        None => !netns::is_own(path),
+        Some(recorded) => match netns_id(&entry.netns) {
+            Ok(there) => there == *recorded,
+            Err(error) if error.class() == ErrorClass::Netns => false,
+            Err(error) => return Err(error),
+        },
     };
-    is_it.then(|| path.to_owned())
+    Ok(is_it.then(|| entry.netns.clone()))
 }

@@ -7,7 +7,7 @@ use crate::conf::NetworkConfigList;
 use crate::error::{Error, ErrorClass, Result};
 use crate::netns;
 use crate::network::Cni;
-use crate::pod::attached::is_meant;
+use crate::pod::attached::{is_meant, recorded_netns};
 use crate::pod::cni::CniNetworkPlugin;
 use crate::pod::list::{name, recorded_rt};
 use crate::pod::{CheckedNetwork, NetworkChoice, PodChecks, PodRequest};
@@ -63,10 +63,17 @@ impl CniNetworkPlugin {
             return Ok(false);
         }
         let mut rt = recorded_rt(entry);
-        if let Some(given) = given {
-            given.clone_into(&mut rt.netns);
+        match given {
+            Some(given) => {
+                netns::open(Path::new(given))?;
+                given.clone_into(&mut rt.netns);
+            }
+            None if recorded_netns(entry)?.is_none() => {
+                let words = format!("{} is no longer the network namespace of pod {}", rt.netns, rt.container_id);
+                return Err(Error::new(ErrorClass::Netns, words));
+            }
+            None => {}
         }
-        netns::open(Path::new(&rt.netns))?;
         self.cni.check_network_list(call, &list, &rt).map(|()| true)
     }
 }

@@ -74,8 +74,9 @@ fn read_pod(pod: &mut Object) -> Result<(ContainerId, Option<Vec<NetworkName>>)>
 struct Seen {
     /// The finished attachments of this owner, as they were. One that is made later is nobody's to collect.
     finished: BTreeMap<Key, (CacheEntry, Option<Stamp>)>,
-    /// The pods with anything of this owner's.
-    pods: BTreeSet<ContainerId>,
+    /// The pods with anything of this owner's, and their networks.
+    pods: BTreeMap<ContainerId, BTreeSet<String>>,
+    with_intent: BTreeSet<ContainerId>,
     /// Torn intents: nobody knows whose.
     torn: BTreeMap<ContainerId, Error>,
     /// Of what cannot be read just now.
@@ -83,6 +84,24 @@ struct Seen {
     /// The networks by name, as configured, else as this owner recorded them. Not those that others alone have: they may
     /// be about to record something, and take no lock of ours.
     networks: BTreeMap<String, NetworkConfigList>,
+}
+
+impl Seen {
+    fn networks_of(&self, pod: &ContainerId) -> &BTreeSet<String> {
+        static NONE: BTreeSet<String> = BTreeSet::new();
+        self.pods.get(pod).unwrap_or(&NONE)
+    }
+
+    /// Whether there is anything to do for the pod; without that nobody who works on it is waited for.
+    fn may_be_stale(&self, pod: &ContainerId, request: &GcRequest) -> bool {
+        if matches!(request.valid_pods.get(pod), Some(None)) {
+            return false;
+        }
+        let mut finished = self.finished.keys().filter(|key| key.container_id == *pod);
+        !request.valid_pods.contains_key(pod)
+            || self.with_intent.contains(pod)
+            || finished.any(|key| !request.keeps(key))
+    }
 }
 
 /// What a GC has done so far.
@@ -103,20 +122,28 @@ impl CniNetworkPlugin {
                 done.errors.push(error.with_hint("tear the pod down"));
             }
         }
-        let mut busy = Vec::new();
-        let all_valid = |pod: &ContainerId| matches!(request.valid_pods.get(pod), Some(None));
-        for pod in seen.pods.iter().filter(|pod| !all_valid(pod)) {
-            // A plugin that hangs is not to take the others' time, nor that of the plugins' own GC.
+        let (mut later, mut hanging) = (Vec::new(), BTreeSet::new());
+        for pod in seen.pods.keys().filter(|pod| seen.may_be_stale(pod, request)) {
+            // Where one plugin hangs, it hangs for all pods of its network: these do not take the others' time.
+            if !hanging.is_disjoint(seen.networks_of(pod)) {
+                later.push(pod);
+                continue;
+            }
             let call = call.share(true);
+            let before = done.errors.len();
             match call.check().and_then(|()| self.cache().locks().try_pod(&call, pod, OPERATION)) {
                 Ok(Some(locked)) => self.collect_pod(&call, request, &seen, pod, &locked, &mut done),
                 // Those that somebody works on come last: he may hang.
-                Ok(None) => busy.push(pod),
+                Ok(None) => later.push(pod),
                 Err(error) => done.errors.push(of_pod(pod, error)),
             }
+            if done.errors.iter().skip(before).any(|error| error.class() == ErrorClass::Timeout) {
+                hanging.extend(seen.networks_of(pod).iter().cloned());
+            }
         }
-        for pod in busy {
-            let call = call.share(true);
+        for (index, pod) in later.iter().enumerate() {
+            // The last part is for the plugins' own GC.
+            let call = call.slice(later.len() - index + 1);
             match self.cache().locks().pod(&call, pod, OPERATION) {
                 Ok(locked) => self.collect_pod(&call, request, &seen, pod, &locked, &mut done),
                 Err(error) => done.errors.push(error),
@@ -147,7 +174,9 @@ impl CniNetworkPlugin {
 
     fn look_around(&self, call: &Call) -> Result<Seen> {
         let owner = Some(self.options.owner.as_str());
-        let (mut finished, mut pods, mut torn) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+        let (mut finished, mut torn) = (BTreeMap::new(), BTreeMap::new());
+        let mut pods: BTreeMap<ContainerId, BTreeSet<String>> = BTreeMap::new();
+        let mut with_intent = BTreeSet::new();
         let mut networks = BTreeMap::new();
         for file in &self.configuration(call)?.files {
             match &file.list {
@@ -164,19 +193,24 @@ impl CniNetworkPlugin {
             }
         };
         // First the intents: a set-up that ends meanwhile is found among the entries, too.
-        for (pod, recorded) in self.intents().all()? {
+        let (intents, mut errors) = self.intents().all()?;
+        for (pod, recorded) in intents {
             match recorded {
                 Recorded::Intent(intent) if intent.owner.as_deref() == owner => {
                     intent.attachments.iter().for_each(|attachment| record(&attachment.entry));
-                    pods.insert(pod);
+                    with_intent.insert(pod.clone());
+                    let networks = intent.attachments.iter().map(|attachment| attachment.entry.key.network.to_string());
+                    pods.entry(pod).or_default().extend(networks);
                 }
                 Recorded::Torn(error) => drop(torn.insert(pod, error)),
                 _ => {}
             }
         }
-        let (entries, mut errors) = self.cache().scan(None)?;
+        let (entries, unreadable) = self.cache().scan(None)?;
+        errors.extend(unreadable);
         for entry in entries.into_iter().filter(|entry| entry.owner.as_deref() == owner) {
-            pods.insert(entry.key.container_id.clone());
+            let networks = pods.entry(entry.key.container_id.clone()).or_default();
+            networks.insert(entry.key.network.to_string());
             if entry.key.network.as_str() != loopback::NETWORK {
                 record(&entry);
                 match self.cache().stamp(&entry.key) {
@@ -185,7 +219,7 @@ impl CniNetworkPlugin {
                 }
             }
         }
-        Ok(Seen { finished, pods, torn, errors, networks })
+        Ok(Seen { finished, pods, with_intent, torn, errors, networks })
     }
 
     fn collect_pod(
@@ -218,7 +252,7 @@ impl CniNetworkPlugin {
         pod: &ContainerId,
     ) -> Result<Option<Removed>> {
         let recorded = self.intents().read(pod)?;
-        let (attached, broken) = self.attached(pod, &recorded)?;
+        let (attached, broken) = self.attached(pod, &recorded, false)?;
         let owner = Some(self.options.owner.as_str());
         let is_stale = |attached: &Attached| -> Result<bool> {
             let Attached { entry, unfinished } = attached;
@@ -304,7 +338,12 @@ impl CniNetworkPlugin {
     /// Everything that is recorded now, and what the request names, recorded or not.
     fn valid_attachments(&self, request: &GcRequest) -> Result<BTreeSet<Key>> {
         let mut valid = BTreeSet::new();
-        for (_, recorded) in self.intents().all()? {
+        let (intents, errors) = self.intents().all()?;
+        // The plugins' GC would free what such a one is about.
+        if let Some(error) = Error::joined(errors) {
+            return Err(error);
+        }
+        for (_, recorded) in intents {
             if let Recorded::Intent(intent) = recorded {
                 valid.extend(intent.attachments.into_iter().map(|attachment| attachment.entry.key));
             }

@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorClass, Result};
 use crate::names::{ContainerId, IfName};
 use crate::netns;
 use crate::network::{Cni, RuntimeConf};
+use crate::pod::attached::recorded_netns;
 use crate::pod::cni::CniNetworkPlugin;
 use crate::pod::{
     KnownNetwork, KnownPod, NetworkName, NetworkResult, PodIdentity, PodRequest, PodResult, PodStatus, Source, loopback,
@@ -20,12 +21,12 @@ use crate::store::{CacheEntry, Key, Recorded};
 impl CniNetworkPlugin {
     /// The attachments of a pod without its loopback, in the order of their interfaces (`eth2` before `eth10`).
     pub(super) fn known_attachments(&self, id: &ContainerId) -> Result<Vec<CacheEntry>> {
-        self.known(id).map(|(entries, _)| entries)
+        self.known(id, true).map(|(entries, _)| entries)
     }
 
-    /// Likewise, and those whose entries cannot be read.
-    pub(super) fn known(&self, id: &ContainerId) -> Result<(Vec<CacheEntry>, Vec<Key>)> {
-        let (mut entries, mut broken) = self.cache().of_container(id)?;
+    /// Likewise, and those whose entries cannot be read; that one cannot just now is an error, unless `lenient`.
+    pub(super) fn known(&self, id: &ContainerId, lenient: bool) -> Result<(Vec<CacheEntry>, Vec<Key>)> {
+        let (mut entries, mut broken) = self.cache().of_container(id, lenient)?;
         entries.retain(|entry| entry.key.network.as_str() != loopback::NETWORK);
         entries.sort_by_cached_key(|entry| interface_order(&entry.key.if_name));
         broken.retain(|key| key.network.as_str() != loopback::NETWORK);
@@ -46,8 +47,10 @@ impl CniNetworkPlugin {
             networks.retain(|known| known.name != name);
             networks.push(KnownNetwork { name, netns: entry.netns, owner: entry.owner, unfinished });
         };
-        // First the intents: one that ends well meanwhile is then found among the entries.
-        let intents = self.intents().all()?;
+        let (intents, errors) = self.intents().all()?;
+        for error in errors {
+            tracing::warn!(target: "cnirt::pod", %error, "a list without what cannot be read just now");
+        }
         for entry in self.cni.get_cached_attachments(None)? {
             add(entry, false);
         }
@@ -75,8 +78,10 @@ impl CniNetworkPlugin {
     pub(super) fn addresses_of(&self, request: &PodRequest) -> Result<PodStatus> {
         let entries = self.known_attachments(&request.id)?;
         let asked = self.netns(request)?;
-        let recorded = || entries.iter().map(|entry| entry.netns.clone()).find(|netns| !netns.is_empty());
-        let netns = asked.or_else(recorded);
+        let netns = match asked {
+            Some(asked) => Some(asked),
+            None => entries.iter().find_map(|entry| recorded_netns(entry).transpose()).transpose()?,
+        };
         let wanted = request.if_name.as_ref().or(entries.first().map(|entry| &entry.key.if_name));
         let if_name = wanted.unwrap_or(&self.options.if_name);
         let cached = entries.iter().find(|entry| entry.key.if_name == *if_name).map(cached_addresses);
@@ -116,6 +121,7 @@ pub(super) fn recorded_rt(entry: &CacheEntry) -> RuntimeConf {
     RuntimeConf {
         container_id: entry.key.container_id.to_string(),
         netns: entry.netns.clone(),
+        netns_id: entry.netns_id.clone(),
         if_name: entry.key.if_name.to_string(),
         args: entry.cni_args.clone().unwrap_or_default(),
         capability_args: entry.capability_args.clone(),

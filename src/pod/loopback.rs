@@ -57,8 +57,11 @@ impl CniNetworkPlugin {
                 let errors = self.cni.del(call, &NetworkConfigList::from_bytes(LIST)?, &of_lo(rt), policy);
                 return Error::joined(errors).map_or(Ok(()), Err);
             }
-            if self.options.loopback && self.options.builtin.loopback && netns::is_netns(Path::new(&rt.netns)) {
-                netns::set_loopback(Path::new(&rt.netns), false)?;
+            let netns = Path::new(&rt.netns);
+            // A path that has become the node's own would cut it off from itself.
+            let is_pods = netns::is_netns(netns) && !netns::is_own(netns);
+            if self.options.loopback && self.options.builtin.loopback && is_pods {
+                netns::set_loopback(netns, false)?;
             }
             Ok(())
         };
@@ -80,7 +83,8 @@ impl CniNetworkPlugin {
 /// What a pod's loopback is told when it goes: the names as they were recorded with an attachment, and the namespace.
 pub(super) fn rt(pod: &ContainerId, given: Option<&str>, attached: Option<&CacheEntry>) -> RuntimeConf {
     let recorded = attached.map(recorded_rt).unwrap_or_default();
-    let netns = usable_netns(given).or_else(|| attached.and_then(recorded_netns)).unwrap_or_default();
+    let recorded_path = || attached.and_then(|entry| recorded_netns(entry).ok().flatten());
+    let netns = usable_netns(given).or_else(recorded_path).unwrap_or_default();
     RuntimeConf { container_id: pod.to_string(), netns, ..recorded }
 }
 

@@ -18,6 +18,8 @@ pub(super) struct PodFacts<'a> {
     pub request: &'a PodRequest,
     /// The path of the namespace, or empty.
     pub netns: String,
+    /// Which namespace that is, where it is about to be recorded.
+    pub netns_id: Option<String>,
     /// The request's, or the host's.
     pub port_mappings: Vec<PortMapping>,
     /// The node's pod CIDR.
@@ -63,6 +65,7 @@ impl PodFacts<'_> {
         Ok(RuntimeConf {
             container_id: request.id.to_string(),
             netns: self.netns.clone(),
+            netns_id: self.netns_id.clone(),
             if_name: if_name.to_string(),
             args,
             capability_args,
@@ -75,6 +78,7 @@ impl PodFacts<'_> {
         RuntimeConf {
             container_id: self.request.id.to_string(),
             netns: self.netns.clone(),
+            netns_id: self.netns_id.clone(),
             args: kubelet_args(self.request),
             ..RuntimeConf::default()
         }
@@ -167,7 +171,7 @@ mod tests {
         let list = format!(r#"{{"name":"n","cniVersion":"1.0.0","plugins":{plugins}}}"#);
         let list = NetworkConfigList::from_bytes(list.as_bytes())?;
         let port_mappings = request.port_mappings.clone().unwrap_or_default();
-        let facts = PodFacts { request: &request, netns: "/ns".into(), port_mappings, pod_cidr: None };
+        let facts = PodFacts { request: &request, netns: "/ns".into(), netns_id: None, port_mappings, pod_cidr: None };
         let network = network.map(|index| &request.networks.as_ref().unwrap()[index]);
         facts.build_runtime_conf(&list, network, &IfName::eth0(), true)
     }

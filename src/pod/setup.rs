@@ -2,13 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::Path;
 
 use crate::call::Call;
 use crate::conf::{NetworkConfigList, load_network_conf};
 use crate::error::{Error, ErrorClass, Result, Rollback};
 use crate::names::{ContainerId, IfName};
-use crate::netns;
 use crate::network::{AddFailure, RuntimeConf, Unfinished, netns_id};
 use crate::pod::attached::{Attached, Removals, cannot_be_undone, is_meant};
 use crate::pod::cni::{CniNetworkPlugin, pod_for_host, self_contained};
@@ -16,7 +14,7 @@ use crate::pod::request::port_mappings_from_json;
 use crate::pod::runtime_conf::PodFacts;
 use crate::pod::{IpPreference, NetworkChoice, NetworkName, NetworkRequest, NetworkResult, PodRequest, PodResult};
 use crate::result::CniResult;
-use crate::store::{CacheEntry, Cached, Intended, Intent, Key, Progress, Recorded};
+use crate::store::{CacheEntry, Cached, Intended, Intent, Key, Progress};
 use crate::version::SpecVersion;
 
 /// One attachment that a set-up will make.
@@ -40,7 +38,7 @@ impl Attachment {
             key: self.key()?,
             config: self.list.bytes.clone(),
             netns: self.rt.netns.clone(),
-            netns_id: netns_id(&self.rt.netns),
+            netns_id: self.rt.netns_id.clone(),
             cni_args: Some(self.rt.args.clone()),
             capability_args: self.rt.capability_args.clone(),
             result: None,
@@ -80,12 +78,17 @@ impl CniNetworkPlugin {
             let error = Error::invalid("pod request: missing key \"netns\"");
             error.with_hint("give the path of the pod's network namespace, or a callback get_netns")
         })?;
-        netns::open(Path::new(&netns))?;
-        let facts = PodFacts { request, netns, port_mappings: self.port_mappings(request)?, pod_cidr: self.pod_cidr() };
+        let facts = PodFacts {
+            request,
+            netns_id: Some(netns_id(&netns)?),
+            netns,
+            port_mappings: self.port_mappings(request)?,
+            pod_cidr: self.pod_cidr(),
+        };
         let (call, _locked) = self.lock(call, &request.id, "setup_pod")?;
         let call = &call;
         let torn = self.recover(call, request)?;
-        let (known, broken) = self.known(&request.id)?;
+        let (known, broken) = self.known(&request.id, false)?;
         let in_the_way = if request.replace { self.in_the_way(call, request, &known)? } else { BTreeSet::new() };
         let (replaced, kept): (Vec<_>, Vec<_>) = known.into_iter().partition(|entry| in_the_way.contains(&entry.key));
         let taken = Taken { if_names: kept.into_iter().map(|entry| entry.key.if_name).collect(), broken };
@@ -108,7 +111,7 @@ impl CniNetworkPlugin {
             self.clear_default(call, request, &attachments)?;
             self.intents().remove(&request.id)?;
         }
-        let loopback = self.options.loopback && taken.if_names.is_empty();
+        let loopback = self.options.loopback && taken.if_names.is_empty() && taken.broken.is_empty();
         self.attach_all(call, &facts.pod_conf(), &attachments, loopback).map(|results| {
             let networks = attachments.iter().zip(&results);
             let networks = networks
@@ -207,7 +210,7 @@ impl CniNetworkPlugin {
         let attached = replaced.into_iter().map(|entry| Attached { entry, unfinished: None });
         let list = attached.map(|attached| self.removal(&attached, None, None)).collect::<Result<_>>()?;
         let removals = Removals { list, ..Removals::default() };
-        let removed = self.remove_all(call, &request.id, &Recorded::Nothing, removals, false);
+        let removed = self.remove_some(call, removals, false);
         match Error::joined(removed.errors) {
             Some(error) => Err(error.context(format!("cannot replace what pod {} has", request.id))),
             None => Ok(()),
@@ -351,7 +354,13 @@ impl CniNetworkPlugin {
         for (index, (attachment, unfinished)) in begun.into_iter().enumerate().rev() {
             let Attachment { list, rt, .. } = attachment;
             let call = call.share(index > 0);
-            let failed = if self.options.rollback { self.cni.undo(&call, list, rt, &unfinished) } else { Vec::new() };
+            let mut rt = rt.clone();
+            // The pod may have died since, and its path be another's.
+            if netns_id(&rt.netns).map_or_else(|error| error.class() == ErrorClass::Netns, |id| Some(id) != rt.netns_id)
+            {
+                rt.netns.clear();
+            }
+            let failed = if self.options.rollback { self.cni.undo(&call, list, &rt, &unfinished) } else { Vec::new() };
             if !self.options.rollback || !failed.is_empty() {
                 let mut intended = attachment.intended(&self.options.owner);
                 if let Ok(intended) = &mut intended {

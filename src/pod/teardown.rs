@@ -23,13 +23,18 @@ impl CniNetworkPlugin {
             Err(error) if request.force => Recorded::Torn(error),
             recorded => recorded?,
         };
-        let (attached, broken) = self.attached(&request.id, &recorded)?;
+        let (attached, broken) = self.attached(&request.id, &recorded, request.force)?;
         let loopback = loopback::rt(&request.id, given.as_deref(), attached.first().map(|attached| &attached.entry));
         let removals = self.removals(&call, request, given.as_deref(), &recorded, attached, broken);
-        let removed = self.remove_all(&call, &request.id, &recorded, removals, request.force);
+        let removed = match (&recorded, &request.networks) {
+            // It may be about other networks, too.
+            (Recorded::Torn(_), Some(_)) if !request.force => self.remove_some(&call, removals, false),
+            _ => self.remove_all(&call, &request.id, &recorded, removals, request.force),
+        };
         let nothing_left = || -> Result<bool> {
+            let (entries, broken) = self.known(&request.id, true)?;
             let intent = self.intents().read(&request.id)?;
-            Ok(matches!(intent, Recorded::Nothing) && self.known_attachments(&request.id)?.is_empty())
+            Ok(matches!(intent, Recorded::Nothing) && entries.is_empty() && broken.is_empty())
         };
         // A pod that keeps a network keeps its loopback.
         if (removed.errors.is_empty() || request.force) && nothing_left()? {
@@ -37,8 +42,8 @@ impl CniNetworkPlugin {
             self.del_loopback(&call, &loopback, unfinished);
         }
         let mut answer = PodAttachments { pod: request.identity(), networks: removed.names, errors: Vec::new() };
-        if request.force && !call.cancel.is_cancelled() {
-            let (left, _) = self.attached(&request.id, &self.intents().read(&request.id)?)?;
+        if request.force && removed.all && !call.cancel.is_cancelled() {
+            let (left, _) = self.attached(&request.id, &self.intents().read(&request.id)?, true)?;
             if !left.iter().any(|attached| removed.done.contains(&attached.entry.key)) {
                 answer.errors = removed.errors.iter().map(Error::to_json).collect();
                 return Ok(answer);
@@ -192,6 +197,7 @@ impl CniNetworkPlugin {
         PodFacts {
             request,
             netns: usable_netns(given).unwrap_or_default(),
+            netns_id: None,
             port_mappings: request.port_mappings.clone().unwrap_or_default(),
             pod_cidr: self.pod_cidr(),
         }

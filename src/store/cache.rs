@@ -224,11 +224,16 @@ impl Cache {
     /// The files that must be a container's by their names, but hold no entry: what a crash left of one, or a bare
     /// result. They are missing among the [`attachments`](Self::attachments). A directory is not what is left of an entry.
     pub fn broken(&self, container_id: &ContainerId) -> Result<Vec<Key>> {
-        self.of_container(container_id).map(|(_, broken)| broken)
+        self.of_container(container_id, true).map(|(_, broken)| broken)
     }
 
     /// A container's [`attachments`](Self::attachments) and what is [`broken`](Self::broken) of it, each file read once.
-    pub(crate) fn of_container(&self, container_id: &ContainerId) -> Result<(Vec<CacheEntry>, Vec<Key>)> {
+    /// What the system does not let be read just now is broken only for who is `lenient`.
+    pub(crate) fn of_container(
+        &self,
+        container_id: &ContainerId,
+        lenient: bool,
+    ) -> Result<(Vec<CacheEntry>, Vec<Key>)> {
         let Some(results) = self.results()? else { return Ok((Vec::new(), Vec::new())) };
         let (mut attachments, mut broken) = (Vec::new(), Vec::new());
         for name in results.names()?.iter().filter(|name| may_be_of(name, container_id)) {
@@ -240,6 +245,7 @@ impl Cache {
                 Ok(None) => {}
                 Err(error) if error.class() == ErrorClass::Io => return Err(error),
                 Err(_) if results.has_directory(name)? => {}
+                Err(error) if error.os_error().is_some() && !lenient => return Err(error),
                 Ok(Some((_, Content::Legacy))) | Err(_) => broken.extend(Key::in_file_name(name, container_id)),
             }
         }

@@ -147,7 +147,11 @@ fn own_operations() -> Vec<Operation> {
             name: "all intents",
             arrange: with_intent,
             run: |cache| {
-                assert_eq!(cache.intents().all()?.len(), 1);
+                let (all, errors) = cache.intents().all()?;
+                assert_eq!(all.len() + errors.len(), 1);
+                if let Some(error) = crate::error::Error::joined(errors) {
+                    return Err(error);
+                }
                 Ok(())
             },
             done: any,

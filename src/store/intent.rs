@@ -57,6 +57,9 @@ pub(crate) enum Recorded {
     Torn(Error),
 }
 
+/// What is on disk for this pod.
+type OfPod = (ContainerId, Recorded);
+
 /// The intents of one cache directory. Takes no lock.
 #[derive(Debug)]
 pub(crate) struct Intents {
@@ -137,13 +140,19 @@ impl Intents {
         }
     }
 
-    /// Every pod's intent.
-    pub(crate) fn all(&self) -> Result<Vec<(ContainerId, Recorded)>> {
-        let Some(intents) = self.dir.open_child(INTENTS)? else { return Ok(Vec::new()) };
-        let read =
-            pods_in(&intents)?.into_iter().map(|pod| self.read_in(&intents, &pod).map(|recorded| (pod, recorded)));
-        // One may have gone since.
-        read.filter(|read| !matches!(read, Ok((_, Recorded::Nothing)))).collect()
+    /// Every pod's intent, and the errors of those that the system does not let be read.
+    pub(crate) fn all(&self) -> Result<(Vec<OfPod>, Vec<Error>)> {
+        let Some(intents) = self.dir.open_child(INTENTS)? else { return Ok((Vec::new(), Vec::new())) };
+        let (mut all, mut errors) = (Vec::new(), Vec::new());
+        for pod in pods_in(&intents)? {
+            match self.read_in(&intents, &pod) {
+                // It has gone since.
+                Ok(Recorded::Nothing) => {}
+                Ok(recorded) => all.push((pod, recorded)),
+                Err(error) => errors.push(error),
+            }
+        }
+        Ok((all, errors))
     }
 
     /// Removes the pod's intent, readable or not. A power cut may bring it back: then it is undone once more.

@@ -47,6 +47,8 @@ struct Job {
     /// Set before the host leaves the nanny to itself and closes `fds`: a late nanny must start nothing with what has a
     /// number now, and must not take the host for dead.
     abandoned: AtomicBool,
+    /// Set before the host says that it is enough: the lock stays the living host's.
+    finished: AtomicBool,
 }
 
 /// Descriptors of the nanny; -1 is none.
@@ -108,6 +110,7 @@ impl Nanny {
             },
             plugin_stack,
             abandoned: AtomicBool::new(false),
+            finished: AtomicBool::new(false),
         };
         let job = arena.put(job).ok_or_else(full)?;
         let shared_table = if table == Table::Fetched { libc::CLONE_FILES } else { 0 };
@@ -216,6 +219,7 @@ impl Drop for Nanny {
         if self.ends.is_some() {
             self.job().abandoned.store(true, Ordering::SeqCst);
         }
+        self.job().finished.store(true, Ordering::SeqCst);
         self.say(FINISH);
         let Some(arena) = self.arena.take() else { return };
         let end = if wait_readable(self.pidfd.as_fd(), PATIENCE) { reap(&self.pidfd) } else { End::NotYet };
@@ -341,6 +345,7 @@ unsafe extern "C" fn nanny(argument: *const c_void) -> ! {
     let _ = sys::send(fds.control, &STARTED.to_ne_bytes());
     let host_went = !watch(fds, pid, pidfd);
     let still_held = end_group(job, fds.lock, pid);
+    let host_went = host_went && !job.finished.load(Ordering::SeqCst);
     if fds.lock >= 0 && still_held && (host_went || is_readable(fds.host)) {
         // Before exit: giving the host's memory back can take a second.
         sys::unlock(fds.lock);

@@ -274,7 +274,7 @@ impl<'a> Run<'a> {
             return;
         };
         self.stop = Some(stop);
-        self.stop_at = Instant::now().checked_add(self.limits.kill_grace);
+        self.stop_at = Instant::now().checked_add(self.limits.kill_grace).into_iter().chain(call.kill_by).min();
         child.terminate();
     }
 

@@ -108,6 +108,7 @@ fn runtime_conf(text: &str) -> Result<(RuntimeConf, CallOptions)> {
         let rt = RuntimeConf {
             container_id: object.or_default("containerID")?,
             netns: object.or_default("netns")?,
+            netns_id: None,
             if_name: object.or_default("ifName")?,
             args: object.or_default("args")?,
             capability_args: object.map("capabilityArgs")?,

@@ -120,6 +120,7 @@ pub(super) fn rt() -> RuntimeConf {
     RuntimeConf {
         container_id: "c1".to_owned(),
         netns: "/ns".to_owned(),
+        netns_id: None,
         if_name: "eth0".to_owned(),
         args: vec![("K".to_owned(), "V".to_owned()), ("L".to_owned(), "W".to_owned())],
         capability_args: json!({"ports": [1], "other": 2}).as_object().unwrap().clone(),

@@ -109,7 +109,7 @@ fn the_interface_of_an_unreadable_entry_is_not_free() {
     // As the kernel answers; the undoing then takes the other network's eth1 away.
     node.answer("z ADD", failing(999, "container veth name \"eth1\" already exists"));
     let _ = node.manager.setup_pod(&pod(&json!([{"name": "c"}])));
-    assert!(!node.ran().contains(&"z DEL eth1".to_owned()), "eth1 is in use by network b");
+    assert_eq!(node.ran(), ["z ADD eth2", "z DEL eth2"], "eth1 is in use by network b");
 }
 
 #[test]
@@ -299,4 +299,91 @@ fn an_intent_that_cannot_be_read_just_now_is_not_a_torn_one() {
     let _ = crate::store::journal::refusing("read", rustix::io::Errno::IO, || node.teardown_again());
     node.teardown_again().unwrap();
     assert!(node.ran().contains(&"y DEL eth1".to_owned()), "the intent was thrown away");
+}
+
+fn torn_intent(node: &Node) -> std::path::PathBuf {
+    let path = node.dir.path().join("cache/cnirt/intents/c1");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, "").unwrap();
+    path
+}
+
+#[test]
+fn a_torn_intent_stays_until_all_that_it_may_be_about_is_undone() {
+    let stuck = node(&two_networks("1.0.0"));
+    let path = torn_intent(&stuck);
+    stuck.answer("x DEL", failing(999, "stuck"));
+    stuck.manager.setup_pod(&pod(&Value::Null)).unwrap_err();
+    assert!(path.exists(), "a set-up could not undo anything");
+    let node = node(&two_networks("1.0.0"));
+    let path = torn_intent(&node);
+    node.manager.teardown_pod(&pod(&json!([{"name": "b"}]))).unwrap();
+    assert!(path.exists(), "a teardown was of one network only");
+}
+
+#[test]
+fn pods_of_a_network_whose_plugin_hangs_leave_gc_time_for_others() {
+    let files = [("10.conflist", list("a", "1.0.0", &["x"])), ("20.conflist", list("b", "1.1.0", &["y"]))];
+    let node = node(&files);
+    for number in 0..12 {
+        node.manager.setup_pod(&request(&json!({"id": format!("c{number}"), "netns": NETNS}))).unwrap();
+    }
+    node.manager.setup_pod(&request(&json!({"id": "d1", "netns": NETNS, "networks": [{"name": "b"}]}))).unwrap();
+    *node.plugins.hangs.lock().unwrap() = Some("x DEL");
+    node.runs();
+    let collect = GcRequest::from_json(r#"{"validPods": [], "timeoutMs": 1000}"#).unwrap();
+    node.manager.gc(&collect).unwrap_err();
+    let ran = node.ran();
+    assert!(ran.contains(&"y DEL eth0".to_owned()) && ran.contains(&"y GC".to_owned()), "{ran:?}");
+}
+
+#[test]
+fn an_entry_that_cannot_be_read_just_now_is_not_a_torn_one() {
+    let node = node(&two_networks("1.0.0"));
+    node.manager.setup_pod(&pod(&json!([{"config": list("z", "1.0.0", &["x"])}]))).unwrap();
+    node.runs();
+    let error = crate::store::journal::refusing("read", rustix::io::Errno::IO, || node.teardown_again()).unwrap_err();
+    assert_eq!((error.class(), node.ran().len()), (ErrorClass::Cache, 0));
+    node.teardown_again().unwrap();
+    assert_eq!((node.ran(), node.cache_files().len()), (vec!["x DEL eth0".to_owned()], 0));
+}
+
+#[test]
+fn a_recorded_namespace_is_known_again_and_another_one_in_its_place_is_not_it() {
+    let node = node(&two_networks("1.0.0"));
+    let path = node.dir.path().join("ns");
+    std::os::unix::fs::symlink(NETNS, &path).unwrap();
+    let pod = request(&json!({"id": "c1", "netns": path}));
+    let netns = || node.runs()[0].env.get("CNI_NETNS").cloned().unwrap_or_default();
+    let without = request(&json!({"id": "c1"}));
+    node.manager.setup_pod(&pod).unwrap();
+    node.runs();
+    node.manager.teardown_pod(&without).unwrap();
+    assert_eq!(netns(), path.to_str().unwrap());
+    node.manager.setup_pod(&pod).unwrap();
+    node.runs();
+    // The entry of a pod whose namespace was another one.
+    let entry = node.dir.path().join("cache/results/a-c1-eth0");
+    let mut value: Value = serde_json::from_slice(&std::fs::read(&entry).unwrap()).unwrap();
+    value["netnsId"] = json!("boot/4:1");
+    std::fs::write(&entry, value.to_string()).unwrap();
+    for request in [&without, &pod] {
+        node.answer("x DEL", failing(999, "stuck"));
+        node.manager.teardown_pod(request).unwrap_err();
+        assert_eq!(netns(), "", "{request:?}");
+    }
+    assert!(node.manager.check_pod(&without).is_err_and(|error| error.class() == ErrorClass::Netns));
+    assert_eq!(serde_json::to_value(node.manager.pod_status(&without).unwrap()).unwrap()["source"], "cache");
+}
+
+#[test]
+fn a_forced_teardown_does_not_say_ok_of_what_it_had_no_time_for() {
+    let node = node(&two_networks("1.0.0"));
+    node.manager.setup_pod(&both()).unwrap();
+    let mut forced = pod(&Value::Null);
+    (forced.force, forced.timeout) = (true, Some(Duration::from_millis(40)));
+    // As a plugin that takes its grace.
+    *node.plugins.at_del.lock().unwrap() = Some(Box::new(|| std::thread::sleep(Duration::from_millis(60))));
+    assert_eq!(node.manager.teardown_pod(&forced).unwrap_err().class(), ErrorClass::Timeout);
+    assert_eq!(node.cache_files(), ["a-c1-eth0"]);
 }

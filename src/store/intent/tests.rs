@@ -59,10 +59,10 @@ fn an_intent_comes_back_with_how_far_the_set_up_was() {
     assert!(known.loopback && known.owner.as_deref() == Some("me"));
     let bare = Intended { started: None, ..known.attachments[1].clone() };
     assert_eq!(bare, intent().attachments[1]);
-    assert_eq!(intents.all().unwrap().len(), 1);
+    assert_eq!(intents.all().unwrap().0.len(), 1);
     intents.remove(&pod()).unwrap();
     intents.remove(&pod()).unwrap();
-    assert!(matches!(intents.read(&pod()).unwrap(), Recorded::Nothing) && intents.all().unwrap().is_empty());
+    assert!(matches!(intents.read(&pod()).unwrap(), Recorded::Nothing) && intents.all().unwrap().0.is_empty());
 }
 
 #[test]
