@@ -146,14 +146,7 @@ impl Call {
     /// one that hangs does not take all.
     #[must_use]
     pub(crate) fn share(&self, others_wait: bool) -> Self {
-        match self.remaining() {
-            Some(left) if others_wait && !left.is_zero() => {
-                // Of the other half, half may go by until a plugin that ignores its deadline is killed.
-                let kill_by = Instant::now().checked_add(left * 3 / 4);
-                Self { kill_by: self.kill_by.into_iter().chain(kill_by).min(), ..self.limited(left / 2) }
-            }
-            _ => self.clone(),
-        }
+        self.slice(if others_wait { 2 } else { 1 })
     }
 
     /// The time of one of so many parts that come one after another: its fair part of what is left.
@@ -162,6 +155,7 @@ impl Call {
         let parts = u32::try_from(parts.max(1)).unwrap_or(u32::MAX);
         match self.remaining().map(|left| left / parts).filter(|slice| parts > 1 && !slice.is_zero()) {
             Some(slice) => {
+                // Half as much again may go by until a plugin that ignores its deadline is killed.
                 let kill_by = Instant::now().checked_add(slice * 3 / 2);
                 Self { kill_by: self.kill_by.into_iter().chain(kill_by).min(), ..self.limited(slice) }
             }
