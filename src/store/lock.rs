@@ -86,9 +86,10 @@ impl Locks {
     fn lock(&self, call: &Call, pod: &ContainerId, operation: &str, waits: bool) -> Result<Option<Locked>> {
         let offset = offset_of(pod);
         let waiting_for_pod = || format!("waiting for pod {pod}, which {} works on", self.holder(offset));
-        let Some(mut locked) = self.take(call, offset, Kind::Alone, waits, &waiting_for_pod)? else { return Ok(None) };
+        let taken = self.take(call, offset, waits, &waiting_for_pod)?;
+        let Some((mut locked, dir)) = taken else { return Ok(None) };
         // From here on dropping it frees whatever it has.
-        locked.noted = self.note(offset, &Holder::current(operation, pod.as_str()));
+        locked.noted = note(&dir, offset, &Holder::current(operation, pod.as_str()));
         let waiting_for_gc = || format!("waiting for GC, which {} runs", self.holder(GC));
         wait(call, &waiting_for_gc, || locked.try_byte(GC, Kind::Shared, &self.dir.path()))?;
         // Nobody has it alone now: what says so was left by a process that died.
@@ -101,48 +102,34 @@ impl Locks {
     /// The right to run the plugins' own GC: nobody else works on any pod meanwhile.
     pub(crate) fn gc(&self, call: &Call, operation: &str) -> Result<Locked> {
         let waiting = || format!("waiting until nobody works on a pod; {} does", self.holder_of_any_pod());
-        let taken = self.take(call, GC, Kind::Alone, true, &waiting)?;
-        let mut locked = taken.ok_or_else(|| Error::new(ErrorClass::Io, "no lock after waiting"))?;
-        locked.noted = self.note(GC, &Holder::current(operation, ""));
+        let taken = self.take(call, GC, true, &waiting)?;
+        let (mut locked, dir) = taken.ok_or_else(|| Error::new(ErrorClass::Io, "no lock after waiting"))?;
+        locked.noted = note(&dir, GC, &Holder::current(operation, ""));
         Ok(locked)
     }
 
-    /// Opens the file and takes one byte of it.
+    /// Opens the file and takes one byte of it alone. Answers the directory, too.
     fn take(
         &self,
         call: &Call,
         offset: i64,
-        kind: Kind,
         waits: bool,
         waiting: &dyn Fn() -> String,
-    ) -> Result<Option<Locked>> {
+    ) -> Result<Option<(Locked, Dir)>> {
         loop {
             let dir = self.dir.make()?;
             let locked = Locked::open(&dir)?;
             if waits {
-                wait(call, waiting, || locked.try_byte(offset, kind, &self.dir.path()))?;
-            } else if !locked.try_byte(offset, kind, &self.dir.path())? {
+                wait(call, waiting, || locked.try_byte(offset, Kind::Alone, &self.dir.path()))?;
+            } else if !locked.try_byte(offset, Kind::Alone, &self.dir.path())? {
                 return Ok(None);
             }
             // Somebody may have cleared the directory meanwhile: others would lock another file then.
             if is_still_there(&dir, &locked.file)? {
-                return Ok(Some(locked));
+                return Ok(Some((locked, dir)));
             }
             call.check()?;
         }
-    }
-
-    fn note(&self, offset: i64, holder: &Holder) -> Option<(Dir, OsString)> {
-        let name = OsString::from(offset.to_string());
-        let noted = self.dir.make().and_then(|dir| dir.child(HOLDERS, Durability::Atomic)).and_then(|dir| {
-            let failed = |call: &str, errno| failed(call, &dir.path_of(&name), errno);
-            let file = sys::create_or_empty(&dir, &name).map_err(|errno| failed("create", errno))?;
-            let text = holder.to_value().to_string();
-            let _ = sys::write_all(&file, text.as_bytes());
-            Ok((dir, name))
-        });
-        // Only a message will be poorer.
-        noted.inspect_err(|error| tracing::debug!(target: "cnirt::store", %error, "a lock's holder is not noted")).ok()
     }
 
     fn holder(&self, offset: i64) -> String {
@@ -183,6 +170,17 @@ impl Locks {
         }
         Ok(())
     }
+}
+
+/// Notes who has a byte. Where that cannot be, only a message will be poorer.
+fn note(dir: &Dir, offset: i64, holder: &Holder) -> Option<(Dir, OsString)> {
+    let name = OsString::from(offset.to_string());
+    let noted = dir.child(HOLDERS, Durability::Atomic).and_then(|dir| {
+        let file = sys::create_or_empty(&dir, &name).map_err(|errno| failed("create", &dir.path_of(&name), errno))?;
+        let _ = sys::write_all(&file, holder.to_value().to_string().as_bytes());
+        Ok((dir, name))
+    });
+    noted.inspect_err(|error| tracing::debug!(target: "cnirt::store", %error, "a lock's holder is not noted")).ok()
 }
 
 fn is_still_there(dir: &Dir, file: &OwnedFd) -> Result<bool> {

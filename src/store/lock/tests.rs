@@ -114,7 +114,7 @@ fn the_notes_of_dead_holders_are_swept_and_those_of_living_ones_are_not() {
     let (_temp, locks) = locks();
     let living = locks.pod(&Call::default(), &pod("a"), "setup_pod").unwrap();
     let dead = Holder::current("setup_pod", "b");
-    locks.note(offset_of(&pod("b")), &dead).unwrap();
+    note(&locks.dir.make().unwrap(), offset_of(&pod("b")), &dead).unwrap();
     assert_eq!(holders(&locks), 2);
     locks.sweep().unwrap();
     assert_eq!(holders(&locks), 1);
