@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::tests::read_exec;
 use super::*;
 use crate::error::{Cause, Error, ErrorClass};
 use crate::invoke::callback::PluginCallbacks;
@@ -69,15 +70,11 @@ impl PluginCallbacks for Plugins {
     }
 
     fn exec_plugin(&self, call: &str) -> Option<Result<Vec<u8>>> {
-        let call: Value = serde_json::from_str(call).unwrap();
-        let lines = call["env"].as_array().unwrap().iter();
-        let pairs = lines.filter_map(|line| line.as_str().unwrap().split_once('='));
-        let env: HashMap<_, _> = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        let plugin = Path::new(call["path"].as_str().unwrap()).file_name().unwrap().to_str().unwrap().to_owned();
+        let (plugin, env, stdin) = read_exec(&serde_json::from_str(call).unwrap());
         let answer = if env["CNI_COMMAND"] == "VERSION" {
             Ok(json!({"cniVersion": "1.1.0", "supportedVersions": crate::version::ALL}))
         } else {
-            self.run(&plugin, &env, &serde_json::from_str(call["stdin"].as_str().unwrap()).unwrap())
+            self.run(&plugin, &env, &stdin)
         };
         Some(answer.map(|value| value.to_string().into_bytes()))
     }

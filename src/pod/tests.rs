@@ -39,6 +39,15 @@ struct Run {
     stdin: Value,
 }
 
+/// What `exec_plugin` is told: the plugin, its environment, its input.
+pub(super) fn read_exec(call: &Value) -> (String, HashMap<String, String>, Value) {
+    let lines = call["env"].as_array().unwrap().iter();
+    let pairs = lines.filter_map(|line| line.as_str().unwrap().split_once('='));
+    let env = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let plugin = Path::new(call["path"].as_str().unwrap()).file_name().unwrap().to_str().unwrap().to_owned();
+    (plugin, env, serde_json::from_str(call["stdin"].as_str().unwrap()).unwrap())
+}
+
 impl PluginCallbacks for FakePlugins {
     fn find_plugin(&self, call: &str) -> Option<Result<Vec<u8>>> {
         let call: Value = serde_json::from_str(call).unwrap();
@@ -52,12 +61,8 @@ impl PluginCallbacks for FakePlugins {
 
     fn exec_plugin(&self, call: &str) -> Option<Result<Vec<u8>>> {
         let call: Value = serde_json::from_str(call).unwrap();
-        let lines = call["env"].as_array().unwrap().iter();
-        let pairs = lines.filter_map(|line| line.as_str().unwrap().split_once('='));
-        let env: HashMap<_, _> = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        let plugin = Path::new(call["path"].as_str().unwrap()).file_name().unwrap().to_str().unwrap().to_owned();
+        let (plugin, env, stdin) = read_exec(&call);
         let what = format!("{plugin} {}", env["CNI_COMMAND"]);
-        let stdin: Value = serde_json::from_str(call["stdin"].as_str().unwrap()).unwrap();
         let version = stdin["cniVersion"].clone();
         let if_name = env.get("CNI_IFNAME").cloned().unwrap_or_default();
         let command = env["CNI_COMMAND"].clone();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::unfinished::c1;
+use super::unfinished::{c1, torn_intent};
 use super::*;
 use crate::store::{CacheEntry, Intended, Intent, Key, Recorded};
 
@@ -158,9 +158,7 @@ fn undoing_gives_the_result_in_the_networks_version_as_a_teardown_does() {
 #[test]
 fn a_torn_intent_waits_for_a_configuration() {
     let node = node(&[]);
-    let path = node.dir.path().join("cache/cnirt/intents/c1");
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(&path, "").unwrap();
+    let path = torn_intent(&node);
     let _ = node.teardown_again();
     assert!(path.exists(), "forgotten although no plugin was asked");
 }
@@ -299,13 +297,6 @@ fn an_intent_that_cannot_be_read_just_now_is_not_a_torn_one() {
     let _ = crate::store::journal::refusing("read", rustix::io::Errno::IO, || node.teardown_again());
     node.teardown_again().unwrap();
     assert!(node.ran().contains(&"y DEL eth1".to_owned()), "the intent was thrown away");
-}
-
-fn torn_intent(node: &Node) -> std::path::PathBuf {
-    let path = node.dir.path().join("cache/cnirt/intents/c1");
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(&path, "").unwrap();
-    path
 }
 
 #[test]

@@ -41,6 +41,14 @@ pub(super) fn c1() -> ContainerId {
     ContainerId::parse("c1").unwrap()
 }
 
+/// Leaves an intent of the pod `c1` that cannot be read.
+pub(super) fn torn_intent(node: &Node) -> std::path::PathBuf {
+    let path = node.dir.path().join("cache/cnirt/intents/c1");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, "").unwrap();
+    path
+}
+
 fn two_networks() -> [(&'static str, Value); 2] {
     [("10.conflist", list("a", "1.0.0", &["x", "y"])), ("20.conflist", list("b", "1.0.0", &["z", "w"]))]
 }
@@ -211,9 +219,7 @@ fn a_torn_intent_and_a_torn_entry_stop_nobody() {
 #[test]
 fn a_torn_intent_stays_until_its_teardown_succeeds() {
     let node = node(&[("10.conflist", list("a", "1.0.0", &["x"]))]);
-    let path = node.dir.path().join("cache/cnirt/intents/c1");
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(&path, "").unwrap();
+    let path = torn_intent(&node);
     assert_eq!(node.manager.list_pods().unwrap()[0].pod.id, "c1");
     node.answer("x DEL", failing(999, "stuck"));
     node.teardown().unwrap_err();
