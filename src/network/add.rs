@@ -9,7 +9,7 @@ use crate::network::del::{del_takes_prev_result, is_gone};
 use crate::network::run::{Command, read_result};
 use crate::network::{CniConfig, Network, RuntimeConf};
 use crate::result::CniResult;
-use crate::store::{CacheEntry, boot_id};
+use crate::store::{CacheEntry, Key, boot_id};
 
 /// What [`CniConfig::try_add`] calls before each plugin.
 type Note<'a> = &'a mut dyn FnMut(usize, Option<&CniResult>) -> Result<()>;
@@ -92,15 +92,15 @@ impl CniConfig {
         Unfinished { last_result, refused, .. }: &mut Unfinished,
     ) -> Result<CniResult> {
         let cache = self.cache(rt);
-        let mut recorded = None;
+        let mut checked = None;
         for plugin in network.plugins {
             let mut run = || {
                 let prepared = self.prepare(call, network, plugin, last_result.as_ref(), rt)?;
                 // libcni's order: first the plugin is found, then the names are checked.
-                if recorded.is_none() {
+                if checked.is_none() {
                     let key = network.key(rt)?;
                     cache.prepare(&key)?;
-                    recorded = Some(key);
+                    checked = Some(key);
                 }
                 call.check()?;
                 note(*started + 1, last_result.as_ref())?;
@@ -116,25 +116,30 @@ impl CniConfig {
             })?;
             *last_result = Some(result);
         }
-        let (Some(key), Some(result)) = (recorded, last_result.clone()) else {
+        let (Some(key), Some(result)) = (checked, last_result.clone()) else {
             let error = Error::new(ErrorClass::Config, "no plugins in list");
             return Err(error.with_network(network.name, &rt.if_name, network.cni_version));
         };
-        let entry = CacheEntry {
-            key,
-            config: network.bytes.to_vec(),
-            netns: rt.netns.clone(),
-            netns_id: rt.netns_id.clone(),
-            cni_args: Some(rt.args.clone()),
-            capability_args: rt.capability_args.clone(),
-            result: Some(result.to_value()),
-            owner: self.owner.clone(),
-        };
-        cache.add(&entry).map_err(|error| {
+        let entry = self.entry(key, network, rt);
+        cache.add(&CacheEntry { result: Some(result.to_value()), ..entry }).map_err(|error| {
             let error = error.context(format!("failed to set network {:?} cached result", network.name));
             error.with_network(network.name, &rt.if_name, network.cni_version)
         })?;
         Ok(result)
+    }
+
+    /// What is recorded of an attachment, before there is a result.
+    pub(crate) fn entry<'a>(&self, key: Key, network: impl Into<Network<'a>>, rt: &RuntimeConf) -> CacheEntry {
+        CacheEntry {
+            key,
+            config: network.into().bytes.to_vec(),
+            netns: rt.netns.clone(),
+            netns_id: rt.netns_id.clone(),
+            cni_args: Some(rt.args.clone()),
+            capability_args: rt.capability_args.clone(),
+            result: None,
+            owner: self.owner.clone(),
+        }
     }
 
     /// Runs DEL, in reverse, of the plugins that an unfinished ADD had started, of all where nobody knows. Does not stop at

@@ -58,7 +58,7 @@ impl CniConfig {
             let (container_id, if_name) = (entry.key.container_id.as_str(), entry.key.if_name.as_str());
             entry.key.network.as_str() == network.name && !keeps.contains(&(container_id, if_name))
         };
-        let stale = recorded.into_iter().filter(is_stale).map(RuntimeConf::from);
+        let stale = recorded.iter().filter(|entry| is_stale(entry)).map(RuntimeConf::from);
         let mut errors: Vec<Error> = stale.filter_map(|rt| self.del_stale(call, network, &rt).err()).collect();
         if Self::has_gc(network) {
             errors.extend(self.gc_plugins(call, network, args));
@@ -104,16 +104,16 @@ impl CniConfig {
     }
 }
 
-impl From<CacheEntry> for RuntimeConf {
-    /// What was recorded of the container.
-    fn from(entry: CacheEntry) -> Self {
+impl From<&CacheEntry> for RuntimeConf {
+    /// What the runtime told at ADD.
+    fn from(entry: &CacheEntry) -> Self {
         Self {
             container_id: entry.key.container_id.to_string(),
-            netns: entry.netns,
-            netns_id: entry.netns_id,
+            netns: entry.netns.clone(),
+            netns_id: entry.netns_id.clone(),
             if_name: entry.key.if_name.to_string(),
-            args: entry.cni_args.unwrap_or_default(),
-            capability_args: entry.capability_args,
+            args: entry.cni_args.clone().unwrap_or_default(),
+            capability_args: entry.capability_args.clone(),
             cache_dir: None,
         }
     }

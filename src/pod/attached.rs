@@ -13,9 +13,8 @@ use crate::names::{ContainerId, IfName};
 use crate::netns;
 use crate::network::{DelPolicy, RuntimeConf, Unfinished, netns_id};
 use crate::pod::cni::{CniNetworkPlugin, self_contained};
-use crate::pod::list::recorded_rt;
+use crate::pod::list::cached_result;
 use crate::pod::{NetworkChoice, NetworkName, NetworkRequest, PodRequest, loopback};
-use crate::result::CniResult;
 use crate::store::{Cache, CacheEntry, Intended, Intent, Intents, Key, Locked, Recorded};
 
 /// One attachment that is recorded.
@@ -32,8 +31,8 @@ pub(super) struct Removal {
     pub(super) list: NetworkConfigList,
     pub(super) rt: RuntimeConf,
     pub(super) unfinished: Option<Unfinished>,
-    /// What it is recorded as, where it is.
-    pub(super) recorded: Option<Key>,
+    /// What it is recorded as; `None` for names that nothing can be recorded under.
+    pub(super) key: Option<Key>,
     /// The network's configuration as the request has it.
     pub(super) now: Option<NetworkConfigList>,
 }
@@ -68,12 +67,6 @@ impl Removals {
 impl Removal {
     pub(super) fn name(&self) -> NetworkName {
         NetworkName { network: self.list.name.clone(), if_name: self.rt.if_name.clone() }
-    }
-
-    /// `None` for names that nothing can be recorded under.
-    fn key(&self) -> Option<Key> {
-        let recorded = self.recorded.clone();
-        recorded.or_else(|| Key::parse(&self.list.name, &self.rt.container_id, &self.rt.if_name).ok())
     }
 }
 
@@ -126,8 +119,7 @@ impl CniNetworkPlugin {
         let unfinished = intended.iter().map(|Intended { entry, started, refused }| {
             // Of several networks the first may be made to their ends.
             let made = entries.iter().position(|made| made.key == entry.key).map(|index| entries.remove(index));
-            let result = made.and_then(|made| made.result).or_else(|| entry.result.clone());
-            let last_result = result.and_then(|result| CniResult::from_bytes(result.to_string().as_bytes()).ok());
+            let last_result = cached_result(made.as_ref().filter(|made| made.result.is_some()).unwrap_or(entry));
             let mut entry = entry.clone();
             if earlier {
                 entry.netns.clear();
@@ -154,7 +146,7 @@ impl CniNetworkPlugin {
                 self_contained(load_network_conf(&self.options.conf_dir, entry.key.network.as_str())?)
             }
         };
-        let mut rt = recorded_rt(entry);
+        let mut rt = RuntimeConf::from(entry);
         // Where it is known which namespace it was, another one that is given is not it.
         rt.netns = match usable_netns(given) {
             Some(given) if entry.netns_id.is_none() || netns_id(&given).ok() == entry.netns_id => given,
@@ -166,30 +158,36 @@ impl CniNetworkPlugin {
             _ => None,
         });
         let now = inline.into_iter().find(|inline| inline.name == list.name).cloned();
-        Ok(Removal { list, rt, unfinished: unfinished.clone(), recorded: Some(entry.key.clone()), now })
+        Ok(Removal { list, rt, unfinished: unfinished.clone(), key: Some(entry.key.clone()), now })
     }
 
     /// Removes one attachment (the kubelet's `deleteFromNetwork`) and its record. Answers whether the record is gone, and
     /// what failed: forced, the record goes all the same, unless the time was over before every plugin was asked.
     fn remove(&self, call: &Call, removal: &Removal, force: bool) -> (bool, Vec<Error>) {
-        let Removal { list, rt, unfinished, recorded, .. } = removal;
+        let Removal { list, rt, unfinished, key, .. } = removal;
         let mut errors = match unfinished {
             None => self.cni.del(call, list, rt, DelPolicy { gone_is_done: true, keep_going: force }),
-            Some(unfinished) => {
-                let errors = self.cni.undo(call, list, rt, unfinished);
-                if self.undo_as_it_is_now(call, removal, unfinished, &errors) { Vec::new() } else { errors }
-            }
+            Some(unfinished) => self.cni.undo(call, list, rt, unfinished),
         };
+        // They forgot it under the list's name, which somebody may have edited since it was recorded.
+        let is_forgotten = errors.is_empty() && *key == Key::parse(&list.name, &rt.container_id, &rt.if_name).ok();
+        if let Some(unfinished) = unfinished
+            && self.undo_as_it_is_now(call, removal, unfinished, &errors)
+        {
+            errors.clear();
+        }
         for error in &errors {
             tracing::error!(target: "cnirt::pod", pod = rt.container_id, network = list.name, %error, "error deleting pod from network");
+        }
+        if is_forgotten {
+            return (true, errors);
         }
         let untried = |error: &Error| error.never_ran() && error.class().is_end_of_call();
         let forced = force && !errors.iter().any(untried);
         if !errors.is_empty() && !forced {
             return (false, errors);
         }
-        // A configuration that somebody edited may have another name.
-        let forgotten = recorded.as_ref().or(removal.key().as_ref()).map_or(Ok(()), |key| self.cache().remove(key));
+        let forgotten = key.as_ref().map_or(Ok(()), |key| self.cache().remove(key));
         let is_gone = forgotten.is_ok();
         errors.extend(forgotten.err());
         (is_gone, errors)
@@ -309,11 +307,11 @@ impl CniNetworkPlugin {
             let (is_gone, failed) = self.remove(&call.share(index > 0), removal, force);
             if is_gone {
                 names.push(removal.name());
-                done.extend(removal.key());
+                done.extend(removal.key.clone());
             }
             errors.extend(failed);
         }
-        let all = list.iter().all(|removal| removal.key().is_none_or(|key| done.contains(&key)));
+        let all = list.iter().all(|removal| removal.key.as_ref().is_none_or(|key| done.contains(key)));
         Removed { names, done, all, errors }
     }
 }

@@ -6,10 +6,10 @@ use crate::call::Call;
 use crate::conf::NetworkConfigList;
 use crate::error::{Error, ErrorClass, Result};
 use crate::netns;
-use crate::network::Cni;
+use crate::network::{Cni, RuntimeConf};
 use crate::pod::attached::{is_meant, recorded_netns};
 use crate::pod::cni::CniNetworkPlugin;
-use crate::pod::list::{name, recorded_rt};
+use crate::pod::list::name;
 use crate::pod::{CheckedNetwork, NetworkChoice, PodChecks, PodRequest};
 use crate::store::CacheEntry;
 use crate::version;
@@ -62,7 +62,7 @@ impl CniNetworkPlugin {
         if list.disable_check || !version::at_least(&list.cni_version, version::CHECK)? {
             return Ok(false);
         }
-        let mut rt = recorded_rt(entry);
+        let mut rt = RuntimeConf::from(entry);
         match given {
             Some(given) => {
                 netns::open(Path::new(given))?;

@@ -87,20 +87,16 @@ struct Seen {
 }
 
 impl Seen {
-    fn networks_of(&self, pod: &ContainerId) -> &BTreeSet<String> {
-        static NONE: BTreeSet<String> = BTreeSet::new();
-        self.pods.get(pod).unwrap_or(&NONE)
-    }
-
-    /// Whether there is anything to do for the pod; without that nobody who works on it is waited for.
-    fn may_be_stale(&self, pod: &ContainerId, request: &GcRequest) -> bool {
-        if matches!(request.valid_pods.get(pod), Some(None)) {
-            return false;
-        }
-        let mut finished = self.finished.keys().filter(|key| key.container_id == *pod);
-        !request.valid_pods.contains_key(pod)
-            || self.with_intent.contains(pod)
-            || finished.any(|key| !request.keeps(key))
+    /// The pods for which there may be something to do; who works on any other is not waited for.
+    fn perhaps_stale(&self, request: &GcRequest) -> Vec<(&ContainerId, &BTreeSet<String>)> {
+        let stale = self.finished.keys().filter(|key| !request.keeps(key));
+        let with_stale: BTreeSet<&ContainerId> = stale.map(|key| &key.container_id).collect();
+        let is_perhaps = |pod| match request.valid_pods.get(pod) {
+            None => true,
+            Some(None) => false,
+            Some(Some(_)) => self.with_intent.contains(pod) || with_stale.contains(pod),
+        };
+        self.pods.iter().filter(|(pod, _)| is_perhaps(pod)).collect()
     }
 }
 
@@ -123,9 +119,9 @@ impl CniNetworkPlugin {
             }
         }
         let (mut later, mut hanging) = (Vec::new(), BTreeSet::new());
-        for pod in seen.pods.keys().filter(|pod| seen.may_be_stale(pod, request)) {
+        for (pod, networks) in seen.perhaps_stale(request) {
             // Where one plugin hangs, it hangs for all pods of its network: these do not take the others' time.
-            if !hanging.is_disjoint(seen.networks_of(pod)) {
+            if !hanging.is_disjoint(networks) {
                 later.push(pod);
                 continue;
             }
@@ -138,7 +134,7 @@ impl CniNetworkPlugin {
                 Err(error) => done.errors.push(of_pod(pod, error)),
             }
             if done.errors.iter().skip(before).any(|error| error.class() == ErrorClass::Timeout) {
-                hanging.extend(seen.networks_of(pod).iter().cloned());
+                hanging.extend(networks.iter().cloned());
             }
         }
         for (index, pod) in later.iter().enumerate() {
@@ -211,7 +207,7 @@ impl CniNetworkPlugin {
         for entry in entries.into_iter().filter(|entry| entry.owner.as_deref() == owner) {
             let networks = pods.entry(entry.key.container_id.clone()).or_default();
             networks.insert(entry.key.network.to_string());
-            if entry.key.network.as_str() != loopback::NETWORK {
+            if !loopback::is_its(&entry.key) {
                 record(&entry);
                 match self.cache().stamp(&entry.key) {
                     Ok(stamp) => drop(finished.insert(entry.key.clone(), (entry, stamp))),
@@ -308,7 +304,7 @@ impl CniNetworkPlugin {
     /// Whether a pod without attachments has a loopback that this owner made, or none that is recorded.
     fn owns_loopback(&self, pod: &ContainerId, owner: Option<&str>) -> Result<bool> {
         let entries = self.cni.get_cached_attachments(Some(pod))?;
-        let mut loopbacks = entries.iter().filter(|entry| entry.key.network.as_str() == loopback::NETWORK);
+        let mut loopbacks = entries.iter().filter(|entry| loopback::is_its(&entry.key));
         Ok(loopbacks.all(|entry| entry.owner.as_deref() == owner))
     }
 

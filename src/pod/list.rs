@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::error::{Error, ErrorClass, Result};
 use crate::names::{ContainerId, IfName};
 use crate::netns;
-use crate::network::{Cni, RuntimeConf};
+use crate::network::Cni;
 use crate::pod::attached::recorded_netns;
 use crate::pod::cni::CniNetworkPlugin;
 use crate::pod::{
@@ -27,9 +27,9 @@ impl CniNetworkPlugin {
     /// Likewise, and those whose entries cannot be read; that one cannot just now is an error, unless `lenient`.
     pub(super) fn known(&self, id: &ContainerId, lenient: bool) -> Result<(Vec<CacheEntry>, Vec<Key>)> {
         let (mut entries, mut broken) = self.cache().of_container(id, lenient)?;
-        entries.retain(|entry| entry.key.network.as_str() != loopback::NETWORK);
+        entries.retain(|entry| !loopback::is_its(&entry.key));
         entries.sort_by_cached_key(|entry| interface_order(&entry.key.if_name));
-        broken.retain(|key| key.network.as_str() != loopback::NETWORK);
+        broken.retain(|key| !loopback::is_its(key));
         Ok((entries, broken))
     }
 
@@ -37,7 +37,7 @@ impl CniNetworkPlugin {
     pub(super) fn known_pods(&self) -> Result<Vec<KnownPod>> {
         let mut pods: BTreeMap<ContainerId, KnownPod> = BTreeMap::new();
         let mut add = |entry: CacheEntry, unfinished| {
-            if entry.key.network.as_str() == loopback::NETWORK {
+            if loopback::is_its(&entry.key) {
                 return;
             }
             let pod = identity(&entry);
@@ -116,19 +116,6 @@ pub(super) fn name(entry: &CacheEntry) -> NetworkName {
     NetworkName { network: entry.key.network.to_string(), if_name: entry.key.if_name.to_string() }
 }
 
-/// What a runtime is told, as it was told at ADD.
-pub(super) fn recorded_rt(entry: &CacheEntry) -> RuntimeConf {
-    RuntimeConf {
-        container_id: entry.key.container_id.to_string(),
-        netns: entry.netns.clone(),
-        netns_id: entry.netns_id.clone(),
-        if_name: entry.key.if_name.to_string(),
-        args: entry.cni_args.clone().unwrap_or_default(),
-        capability_args: entry.capability_args.clone(),
-        cache_dir: None,
-    }
-}
-
 fn identity(entry: &CacheEntry) -> PodIdentity {
     let args = entry.cni_args.as_deref().unwrap_or_default();
     let value =
@@ -140,9 +127,13 @@ fn identity(entry: &CacheEntry) -> PodIdentity {
     }
 }
 
+/// The recorded result, where it is one.
+pub(super) fn cached_result(entry: &CacheEntry) -> Option<CniResult> {
+    CniResult::from_bytes(entry.result.as_ref()?.to_string().as_bytes()).ok()
+}
+
 fn cached_addresses(entry: &CacheEntry) -> Vec<IpAddr> {
-    let result = entry.result.as_ref().map(|result| CniResult::from_bytes(result.to_string().as_bytes()));
-    result.and_then(Result::ok).map(|result| result.addresses(entry.key.if_name.as_str())).unwrap_or_default()
+    cached_result(entry).map(|result| result.addresses(entry.key.if_name.as_str())).unwrap_or_default()
 }
 
 /// What the kernel has, in the order of the result where that knows them.

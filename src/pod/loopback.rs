@@ -12,11 +12,10 @@ use crate::netns;
 use crate::network::{DelPolicy, RuntimeConf};
 use crate::pod::attached::{recorded_netns, usable_netns};
 use crate::pod::cni::CniNetworkPlugin;
-use crate::pod::list::recorded_rt;
 use crate::store::{CacheEntry, Cached, Key};
 
 /// The list's name, as the kubelet's.
-pub(super) const NETWORK: &str = "cni-loopback";
+const NETWORK: &str = "cni-loopback";
 /// Without CHECK and without state at DEL, so that a plugin of any age can be taken.
 const LIST: &[u8] = br#"{"cniVersion":"0.3.1","name":"cni-loopback","plugins":[{"type":"loopback"}]}"#;
 const IF_NAME: &str = "lo";
@@ -80,9 +79,14 @@ impl CniNetworkPlugin {
     }
 }
 
+/// Whether an attachment is a pod's loopback.
+pub(super) fn is_its(key: &Key) -> bool {
+    key.network.as_str() == NETWORK
+}
+
 /// What a pod's loopback is told when it goes: the names as they were recorded with an attachment, and the namespace.
 pub(super) fn rt(pod: &ContainerId, given: Option<&str>, attached: Option<&CacheEntry>) -> RuntimeConf {
-    let recorded = attached.map(recorded_rt).unwrap_or_default();
+    let recorded = attached.map(RuntimeConf::from).unwrap_or_default();
     let recorded_path = || attached.and_then(|entry| recorded_netns(entry).ok().flatten());
     let netns = usable_netns(given).or_else(recorded_path).unwrap_or_default();
     RuntimeConf { container_id: pod.to_string(), netns, ..recorded }

@@ -32,20 +32,6 @@ impl Attachment {
     fn key(&self) -> Result<Key> {
         Key::parse(&self.list.name, &self.rt.container_id, self.if_name.as_str())
     }
-
-    fn intended(&self, owner: &str) -> Result<Intended> {
-        let entry = CacheEntry {
-            key: self.key()?,
-            config: self.list.bytes.clone(),
-            netns: self.rt.netns.clone(),
-            netns_id: self.rt.netns_id.clone(),
-            cni_args: Some(self.rt.args.clone()),
-            capability_args: self.rt.capability_args.clone(),
-            result: None,
-            owner: Some(owner.to_owned()),
-        };
-        Ok(Intended { entry, started: None, refused: false })
-    }
 }
 
 /// What the pod has, and keeps.
@@ -105,14 +91,14 @@ impl CniNetworkPlugin {
         }
         self.make_room(call, request, replaced)?;
         for attachment in if torn { attachments.iter().collect() } else { in_pieces } {
-            self.clear(call, attachment)?;
+            self.clear(call, &request.id, &attachment.list, &attachment.rt)?;
         }
         if torn {
             self.clear_default(call, request, &attachments)?;
             self.intents().remove(&request.id)?;
         }
         let loopback = self.options.loopback && taken.if_names.is_empty() && taken.broken.is_empty();
-        self.attach_all(call, &facts.pod_conf(), &attachments, loopback).map(|results| {
+        self.attach_all(call, &request.id, &facts.pod_conf(), &attachments, loopback).map(|results| {
             let networks = attachments.iter().zip(&results);
             let networks = networks
                 .map(|(attachment, result)| NetworkResult { name: attachment.name(), result: result.to_value() });
@@ -249,35 +235,38 @@ impl CniNetworkPlugin {
         Err(error.with_network(&list.name, if_name.as_str(), &list.cni_version))
     }
 
-    /// Undoes whatever an earlier set-up made of this attachment.
-    fn clear(&self, call: &Call, attachment: &Attachment) -> Result<()> {
-        let Attachment { list, rt, .. } = attachment;
+    /// Undoes whatever an earlier set-up of the pod made of this network.
+    fn clear(&self, call: &Call, pod: &ContainerId, list: &NetworkConfigList, rt: &RuntimeConf) -> Result<()> {
         let errors = self.cni.undo(call, list, rt, &Unfinished::default());
-        let pod = ContainerId::parse(rt.container_id.as_str())?;
-        Error::joined(errors).map_or(Ok(()), |error| Err(cannot_be_undone(&pod, error)))
+        Error::joined(errors).map_or(Ok(()), |error| Err(cannot_be_undone(pod, error)))
     }
 
     /// A torn intent was most probably about the default network: undoes that, where it is not among `attachments`.
     fn clear_default(&self, call: &Call, request: &PodRequest, attachments: &[Attachment]) -> Result<()> {
         let Some(default) = self.unrecorded(call, request, None, None, 0)? else { return Ok(()) };
-        if attachments.iter().any(|attachment| attachment.key().ok() == default.recorded) {
+        if attachments.iter().any(|attachment| attachment.key().ok() == default.key) {
             return Ok(());
         }
-        let errors = self.cni.undo(call, &default.list, &default.rt, &Unfinished::default());
-        Error::joined(errors).map_or(Ok(()), |error| Err(cannot_be_undone(&request.id, error)))
+        self.clear(call, &request.id, &default.list, &default.rt)
+    }
+
+    fn intended(&self, attachment: &Attachment) -> Result<Intended> {
+        let entry = self.cni.entry(attachment.key()?, &attachment.list, &attachment.rt);
+        Ok(Intended { entry, started: None, refused: false })
     }
 
     /// Loopback first, then the networks in order; undone in reverse where one fails.
     fn attach_all(
         &self,
         call: &Call,
+        id: &ContainerId,
         pod: &RuntimeConf,
         attachments: &[Attachment],
         loopback: bool,
     ) -> Result<Vec<CniResult>> {
-        let intended = attachments.iter().map(|attachment| attachment.intended(&self.options.owner));
+        let intended = attachments.iter().map(|attachment| self.intended(attachment));
         let intent = Intent {
-            container_id: ContainerId::parse(pod.container_id.as_str())?,
+            container_id: id.clone(),
             loopback,
             owner: Some(self.options.owner.clone()),
             of_earlier_boot: false,
@@ -285,7 +274,7 @@ impl CniNetworkPlugin {
         };
         let mut progress = self.intents().begin(&intent)?;
         let mut made = Made { results: Vec::with_capacity(attachments.len()), loopback: false };
-        match self.attach(call, pod, attachments, &mut progress, &mut made) {
+        match self.attach(call, id, pod, attachments, &mut progress, &mut made) {
             Ok(()) => Ok(made.results),
             Err(failure) => {
                 let rollback = self.undo_all(call, intent, pod, attachments, &failure.unfinished, &made);
@@ -297,6 +286,7 @@ impl CniNetworkPlugin {
     fn attach(
         &self,
         call: &Call,
+        id: &ContainerId,
         pod: &RuntimeConf,
         attachments: &[Attachment],
         progress: &mut Progress,
@@ -313,8 +303,7 @@ impl CniNetworkPlugin {
             })?;
             made.results.push(result);
         }
-        let pod = ContainerId::parse(pod.container_id.as_str()).map_err(at_no_network)?;
-        self.intents().remove(&pod).map_err(at_no_network)
+        self.intents().remove(id).map_err(at_no_network)
     }
 
     /// The kubelet's `addToNetwork`.
@@ -362,7 +351,7 @@ impl CniNetworkPlugin {
             }
             let failed = if self.options.rollback { self.cni.undo(&call, list, &rt, &unfinished) } else { Vec::new() };
             if !self.options.rollback || !failed.is_empty() {
-                let mut intended = attachment.intended(&self.options.owner);
+                let mut intended = self.intended(attachment);
                 if let Ok(intended) = &mut intended {
                     (intended.started, intended.refused) = (unfinished.started, unfinished.refused);
                     intended.entry.result = unfinished.last_result.map(|result| result.to_value());

@@ -97,7 +97,7 @@ impl CniNetworkPlugin {
         if torn || attached.is_empty() && broken.is_empty() {
             let mut removal = unrecorded(None, 0);
             if let Ok(Some(default)) = &removal
-                && attached.iter().any(|attached| Some(&attached.entry.key) == default.recorded.as_ref())
+                && attached.iter().any(|attached| Some(&attached.entry.key) == default.key.as_ref())
             {
                 removal = Ok(None);
             }
@@ -160,8 +160,8 @@ impl CniNetworkPlugin {
             };
         }
         let rt = self.facts(request, given).build_runtime_conf(&list, network, &if_name, index == 0)?;
-        let recorded = Key::parse(&list.name, request.id.as_str(), if_name.as_str()).ok();
-        Ok(Some(Removal { list, rt, unfinished: None, recorded, now: None }))
+        let key = Key::parse(&list.name, request.id.as_str(), if_name.as_str()).ok();
+        Ok(Some(Removal { list, rt, unfinished: None, key, now: None }))
     }
 
     /// An attachment whose entry cannot be read: with the configuration as it is now. Without one there is nothing to do
@@ -181,7 +181,7 @@ impl CniNetworkPlugin {
             return Ok(None);
         };
         let rt = self.facts(request, given).build_runtime_conf(&list, None, &key.if_name, false)?;
-        Ok(Some(Removal { list, rt, unfinished: None, recorded: Some(key.clone()), now: None }))
+        Ok(Some(Removal { list, rt, unfinished: None, key: Some(key.clone()), now: None }))
     }
 
     /// The network of this name in the directory; `None` where there is none.
