@@ -92,15 +92,14 @@ impl CniConfig {
         Unfinished { last_result, refused, .. }: &mut Unfinished,
     ) -> Result<CniResult> {
         let cache = self.cache(rt);
-        let mut checked = None;
+        let mut room = None;
         for plugin in network.plugins {
             let mut run = || {
                 let prepared = self.prepare(call, network, plugin, last_result.as_ref(), rt)?;
                 // libcni's order: first the plugin is found, then the names are checked.
-                if checked.is_none() {
+                if room.is_none() {
                     let key = network.key(rt)?;
-                    cache.prepare(&key)?;
-                    checked = Some(key);
+                    room = Some((cache.prepare(&key)?, key));
                 }
                 call.check()?;
                 note(*started + 1, last_result.as_ref())?;
@@ -116,12 +115,12 @@ impl CniConfig {
             })?;
             *last_result = Some(result);
         }
-        let (Some(key), Some(result)) = (checked, last_result.clone()) else {
+        let (Some((room, key)), Some(result)) = (room, last_result.clone()) else {
             let error = Error::new(ErrorClass::Config, "no plugins in list");
             return Err(error.with_network(network.name, &rt.if_name, network.cni_version));
         };
         let entry = self.entry(key, network, rt);
-        cache.add(&CacheEntry { result: Some(result.to_value()), ..entry }).map_err(|error| {
+        room.add(&CacheEntry { result: Some(result.to_value()), ..entry }).map_err(|error| {
             let error = error.context(format!("failed to set network {:?} cached result", network.name));
             error.with_network(network.name, &rt.if_name, network.cni_version)
         })?;

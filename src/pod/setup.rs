@@ -85,7 +85,7 @@ impl CniNetworkPlugin {
             if self.refuse_existing(attachment, &taken, &in_the_way, request.replace)? {
                 in_pieces.push(attachment);
             }
-            self.cache().prepare(&attachment.key()?)?;
+            drop(self.cache().prepare(&attachment.key()?)?);
             // One that is missing is found before the others run; an intent then says that all were there.
             self.cni.find_plugins(call, list, rt)?;
         }

@@ -6,6 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -31,16 +32,16 @@ pub enum Durability {
 
 /// A file that goes unless it is renamed.
 #[derive(Debug)]
-pub(super) struct Temporary<'a> {
-    dir: &'a Dir,
+pub(super) struct Temporary {
+    dir: Arc<Dir>,
     name: OsString,
     file: OwnedFd,
     renamed: bool,
 }
 
-impl<'a> Temporary<'a> {
+impl Temporary {
     /// Creates an empty file, mode 0600 at any umask.
-    pub(super) fn create(dir: &'a Dir) -> Result<Self> {
+    pub(super) fn create(dir: &Arc<Dir>) -> Result<Self> {
         /// Somebody who had all of these names did not get them by chance.
         const ATTEMPTS: u32 = 16;
         for _ in 0..ATTEMPTS {
@@ -50,34 +51,36 @@ impl<'a> Temporary<'a> {
                 Err(Errno::EXIST) => continue,
                 Err(errno) => return Err(failed("create", &dir.path_of(&name), errno)),
             };
-            let temporary = Self { dir, name, file, renamed: false };
-            if temporary.lock()? {
-                let mode = Mode::RUSR | Mode::WUSR;
-                sys::fchmod(&temporary.file, mode).map_err(|errno| failed("chmod", &temporary.path(), errno))?;
+            let temporary = Self { dir: Arc::clone(dir), name, file, renamed: false };
+            if let Some(mode) = temporary.lock()? {
+                let own = Mode::RUSR | Mode::WUSR;
+                if mode != own {
+                    sys::fchmod(&temporary.file, own).map_err(|errno| failed("chmod", &temporary.path(), errno))?;
+                }
                 return Ok(temporary);
             }
         }
         Err(failed("create", &dir.path_of(&unique_name()), Errno::EXIST))
     }
 
-    /// Keeps it from sweeps for as long as it is open; `false` where one was quicker.
-    fn lock(&self) -> Result<bool> {
+    /// Keeps it from sweeps for as long as it is open, and answers its mode; `None` where one was quicker.
+    fn lock(&self) -> Result<Option<Mode>> {
         match sys::try_lock(&self.file) {
             // Where a file system has no locks, no sweep gets one either.
             Ok(()) | Err(Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) => {}
-            Err(Errno::WOULDBLOCK) => return Ok(false),
+            Err(Errno::WOULDBLOCK) => return Ok(None),
             Err(errno) => return Err(failed("lock", &self.path(), errno)),
         }
         // By name, since not every file system counts links; nobody else ever makes a file of this name.
-        match sys::stat(self.dir, &self.name) {
-            Ok(stat) if is_trusted(stat.st_uid) => Ok(true),
+        match sys::stat(&self.dir, &self.name) {
+            Ok(stat) if is_trusted(stat.st_uid) => Ok(Some(Mode::from_raw_mode(stat.st_mode))),
             Ok(stat) => {
                 let (dir, owner) = (self.dir.path().display(), stat.st_uid);
                 let words = format!("files that this process makes in {dir} belong to user {owner}");
                 Err(Error::new(ErrorClass::Cache, words)
                     .with_hint("use a file system for the cache directory that keeps the owner"))
             }
-            Err(Errno::NOENT) => Ok(false),
+            Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(failed("stat", &self.path(), errno)),
         }
     }
@@ -94,8 +97,21 @@ impl<'a> Temporary<'a> {
         sys::fsync(&self.file).map_err(|errno| failed("fsync", &self.path(), errno))
     }
 
+    /// Makes `bytes` the content of `target/name`, in place of what is there.
+    pub(super) fn replace(self, target: &Dir, name: &OsStr, bytes: &[u8], durability: Durability) -> Result<()> {
+        self.write(bytes)?;
+        if durability == Durability::Atomic {
+            return self.rename(target, name);
+        }
+        self.sync()?;
+        let dir = Arc::clone(&self.dir);
+        self.rename(target, name)?;
+        target.sync()?;
+        dir.sync()
+    }
+
     fn rename(mut self, target: &Dir, name: &OsStr) -> Result<()> {
-        sys::rename(self.dir, &self.name, target, name)
+        sys::rename(&self.dir, &self.name, target, name)
             .map_err(|errno| failed("rename to", &target.path_of(name), errno))?;
         self.renamed = true;
         Ok(())
@@ -103,13 +119,13 @@ impl<'a> Temporary<'a> {
 }
 
 #[cfg(test)]
-impl std::os::fd::AsRawFd for Temporary<'_> {
+impl std::os::fd::AsRawFd for Temporary {
     fn as_raw_fd(&self) -> i32 {
         self.file.as_raw_fd()
     }
 }
 
-impl Drop for Temporary<'_> {
+impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.renamed {
             // Whatever went wrong is being reported already.
@@ -128,18 +144,14 @@ pub(super) fn unique_name() -> OsString {
 }
 
 /// Makes `bytes` the content of `target/name`, in place of what is there, by a temporary file in `temporary`.
-pub(super) fn replace(temporary: &Dir, target: &Dir, name: &OsStr, bytes: &[u8], durability: Durability) -> Result<()> {
-    let file = Temporary::create(temporary)?;
-    file.write(bytes)?;
-    match durability {
-        Durability::Atomic => file.rename(target, name),
-        Durability::Full => {
-            file.sync()?;
-            file.rename(target, name)?;
-            target.sync()?;
-            temporary.sync()
-        }
-    }
+pub(super) fn replace(
+    temporary: &Arc<Dir>,
+    target: &Dir,
+    name: &OsStr,
+    bytes: &[u8],
+    durability: Durability,
+) -> Result<()> {
+    Temporary::create(temporary)?.replace(target, name, bytes, durability)
 }
 
 #[cfg(test)]
@@ -149,7 +161,7 @@ mod tests {
     #[test]
     fn a_failed_write_leaves_no_temporary_file() {
         let temp = tempfile::tempdir().unwrap();
-        let dir = Dir::make(temp.path(), Durability::Full).unwrap();
+        let dir = Arc::new(Dir::make(temp.path(), Durability::Full).unwrap());
         std::fs::create_dir(temp.path().join("taken")).unwrap();
         let error = replace(&dir, &dir, OsStr::new("taken"), b"x", Durability::Full).unwrap_err();
         assert_eq!(error.to_string(), format!("rename to {}/taken: is a directory", temp.path().display()));

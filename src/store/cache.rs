@@ -15,11 +15,13 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::io::Errno;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorClass, Result};
+use crate::fds;
 use crate::names::{ContainerId, IfName, NetworkName};
 use crate::store::atomic::{self, Durability, Temporary};
 use crate::store::dir::{Dir, OwnDir, failed};
@@ -119,8 +121,12 @@ impl Cache {
     /// Refuses, before any plugin runs, what [`add`](Self::add) could not write: a name beyond 255 bytes
     /// (`E_INVALID_ARGUMENT`); `results/` and `cnirt/` on different mounts or symbolic links, a directory that cannot be
     /// made or written, a file system that gives files to somebody else, a name that another attachment's entry or a
-    /// directory has (`E_CACHE`).
-    pub fn prepare(&self, key: &Key) -> Result<()> {
+    /// directory has (`E_CACHE`). What it opens and makes for that is used by [`Prepared::add`].
+    pub fn prepare(&self, key: &Key) -> Result<Prepared> {
+        fds::above_two(|| self.try_prepare(key))
+    }
+
+    fn try_prepare(&self, key: &Key) -> Result<Prepared> {
         let name = checked_name(key)?;
         let (results, temporary) = self.make()?;
         if results.place()? != temporary.place()? {
@@ -131,25 +137,34 @@ impl Cache {
         }
         results.check_writable()?;
         warn_of_others(&results)?;
-        Temporary::create(&temporary)?;
-        refuse_taken(&results, key, &name)
+        let file = Temporary::create(&temporary)?;
+        let stamp = stamp(&results, &name)?;
+        if stamp.is_some() {
+            refuse_taken(&results, key, &name)?;
+        }
+        Ok(Prepared { cache: self.clone(), key: key.clone(), name, results, file, stamp })
     }
 
     /// Writes an entry, in place of one that is there. `E_CACHE` where it cannot, or where the file belongs to another
     /// attachment.
     pub fn add(&self, entry: &CacheEntry) -> Result<()> {
         let name = checked_name(&entry.key)?;
+        let bytes = self.encode(entry, &name)?;
+        let (results, temporary) = self.make()?;
+        refuse_taken(&results, &entry.key, &name)?;
+        atomic::replace(&temporary, &results, &name, &bytes, self.durability)
+    }
+
+    fn encode(&self, entry: &CacheEntry, name: &OsStr) -> Result<Vec<u8>> {
         let refused = |why: &str| {
-            let path = self.dir.join("results").join(&name);
+            let path = self.dir.join("results").join(name);
             Error::new(ErrorClass::Cache, format!("write cache entry {}: {why}", path.display()))
         };
         let bytes = format::encode(entry).map_err(|why| refused(&why))?;
         if bytes.len() as u64 > MAX_ENTRY {
             return Err(refused(&format!("larger than {MAX_ENTRY} bytes")));
         }
-        let (results, temporary) = self.make()?;
-        refuse_taken(&results, &entry.key, &name)?;
-        atomic::replace(&temporary, &results, &name, &bytes, self.durability)
+        Ok(bytes)
     }
 
     /// Reads an entry, leniently. As in libcni the file's name says whose it is, and the names inside are not asked,
@@ -267,13 +282,7 @@ impl Cache {
 
     /// What tells an entry from one that is later written in its place; `None` where there is none.
     pub(crate) fn stamp(&self, key: &Key) -> Result<Option<Stamp>> {
-        let Some(results) = self.results()? else { return Ok(None) };
-        let name = key.file_name();
-        match sys::stat(&results, &name) {
-            Ok(stat) => Ok(Some(Stamp { inode: stat.st_ino, changed: (stat.st_ctime, stat.st_ctime_nsec) })),
-            Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(failed("stat", &results.path_of(&name), errno)),
-        }
+        self.results()?.map_or(Ok(None), |results| stamp(&results, &key.file_name()))
     }
 
     /// Every attachment of a network that one of the files may be which hold no entry that can be read. A name does not
@@ -311,9 +320,49 @@ impl Cache {
     }
 
     /// `results/` and `cnirt/`, made where they are missing.
-    fn make(&self) -> Result<(Dir, Dir)> {
+    fn make(&self) -> Result<(Dir, Arc<Dir>)> {
         let dir = Dir::make(&self.dir, self.durability)?;
-        Ok((dir.child("results", self.durability)?, dir.child(OwnDir::NAME, self.durability)?))
+        Ok((dir.child("results", self.durability)?, Arc::new(dir.child(OwnDir::NAME, self.durability)?)))
+    }
+}
+
+/// Room for an entry that [`Cache::prepare`] has found: the directories, open, and the file that it is written to. Dropped,
+/// it leaves nothing.
+#[derive(Debug)]
+#[must_use]
+pub struct Prepared {
+    cache: Cache,
+    key: Key,
+    name: OsString,
+    results: Dir,
+    file: Temporary,
+    /// What was there, and no other attachment's.
+    stamp: Option<Stamp>,
+}
+
+impl Prepared {
+    /// [`Cache::add`] of an entry with the key that this was prepared for.
+    pub fn add(self, entry: &CacheEntry) -> Result<()> {
+        let Self { cache, key, name, results, file, stamp: before } = self;
+        let bytes = cache.encode(entry, &name)?;
+        let now = stamp(&results, &name)?;
+        if now != before && now.is_some() {
+            refuse_taken(&results, &key, &name)?;
+        }
+        match file.replace(&results, &name, &bytes, cache.durability) {
+            // Somebody has removed the directory since.
+            Err(error) if error.os_error() == Some(Errno::NOENT.raw_os_error()) => cache.add(entry),
+            done => done,
+        }
+    }
+}
+
+/// What tells a file from one that is later written in its place; `None` where there is none.
+fn stamp(results: &Dir, name: &OsStr) -> Result<Option<Stamp>> {
+    match sys::stat(results, name) {
+        Ok(stat) => Ok(Some(Stamp { inode: stat.st_ino, changed: (stat.st_ctime, stat.st_ctime_nsec) })),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(failed("stat", &results.path_of(name), errno)),
     }
 }
 

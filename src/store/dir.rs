@@ -383,7 +383,7 @@ mod tests {
         }
         let temp = tempfile::tempdir().unwrap();
         std::fs::set_permissions(temp.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
-        let dir = Dir::make(&temp.path().join("a/b/c"), Durability::Full).unwrap();
+        let dir = std::sync::Arc::new(Dir::make(&temp.path().join("a/b/c"), Durability::Full).unwrap());
         assert_eq!(dir.path(), temp.path().join("a/b/c"));
         for path in ["a", "a/b", "a/b/c"] {
             assert_eq!(temp.path().join(path).metadata().unwrap().mode() & 0o7777, 0o700, "{path}");
@@ -411,7 +411,7 @@ mod tests {
             let temp = tempfile::tempdir().unwrap();
             let path = temp.path().join("a/b");
             let (dir, again, file) = testing::without_standard_fds(|| {
-                let dir = Dir::make(&path, Durability::Full).unwrap();
+                let dir = std::sync::Arc::new(Dir::make(&path, Durability::Full).unwrap());
                 let again = Dir::open(&path).unwrap().unwrap();
                 let file = super::super::atomic::Temporary::create(&dir).unwrap();
                 (dir.fd.as_raw_fd(), again.fd.as_raw_fd(), file.as_raw_fd())

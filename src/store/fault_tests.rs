@@ -180,14 +180,14 @@ fn operations() -> Vec<Operation> {
         Operation {
             name: "prepare",
             arrange: |_, _| (),
-            run: |cache| cache.prepare(&old().key),
+            run: |cache| cache.prepare(&old().key).map(drop),
             done: made,
             lenient: true,
         },
         Operation {
             name: "prepare over an entry",
             arrange: with_old,
-            run: |cache| cache.prepare(&old().key),
+            run: |cache| cache.prepare(&old().key).map(drop),
             done: made,
             lenient: true,
         },

@@ -7,6 +7,7 @@
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
@@ -103,7 +104,7 @@ impl Intents {
         if bytes.len() as u64 > MAX {
             return Err(refused(format!("larger than {MAX} bytes")));
         }
-        let temporary = self.dir.make()?;
+        let temporary = Arc::new(self.dir.make()?);
         let intents = temporary.child(INTENTS, self.dir.durability)?;
         atomic::replace(&temporary, &intents, name, &bytes, self.dir.durability)
     }

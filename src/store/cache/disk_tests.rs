@@ -223,7 +223,7 @@ fn names(dir: &Path) -> Vec<OsString> {
 fn a_sweep_takes_what_a_killed_process_left_and_nothing_of_a_living_one() {
     const VARIABLE: &str = "CNIRT_TEST_WRITER";
     if let Some(dir) = std::env::var_os(VARIABLE) {
-        let dir = Dir::open(Path::new(&dir)).unwrap().unwrap();
+        let dir = Arc::new(Dir::open(Path::new(&dir)).unwrap().unwrap());
         let _file = Temporary::create(&dir).unwrap();
         println!("\nwriting");
         std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
@@ -240,7 +240,7 @@ fn a_sweep_takes_what_a_killed_process_left_and_nothing_of_a_living_one() {
         .unwrap();
     let mut lines = BufReader::new(writer.stdout.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap() == "writing"));
-    let own = Dir::open(&dir).unwrap().unwrap();
+    let own = Arc::new(Dir::open(&dir).unwrap().unwrap());
     let living = Temporary::create(&own).unwrap();
     cache.sweep();
     assert_eq!(names(&dir).len(), 2);
