@@ -6,14 +6,30 @@
 //! sockets, the cancel token's. These are below all public faces, C and Rust. Not a guard around a whole call: the host
 //! would find its numbers taken for as long as a plugin runs, and calls without a [`Call`](crate::call::Call) need it too.
 
+use std::cell::Cell;
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
 
+thread_local! {
+    /// Whether this thread is in [`above_two`] already, so that what is within it need not look again.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Runs `make`; no descriptor that it makes gets a number below 3.
 pub(crate) fn above_two<T>(make: impl FnOnce() -> T) -> T {
+    struct Leave;
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            INSIDE.set(false);
+        }
+    }
+    if INSIDE.replace(true) {
+        return make();
+    }
+    let _leave = Leave;
     let _taken = Taken::take();
     make()
 }
