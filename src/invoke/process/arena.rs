@@ -1,8 +1,11 @@
 //! Memory that a child may go on using after the call that made it has returned: one mapping, freed or left as a whole.
+//!
+//! Mappings and their guard pages cost a run more than starting its nanny does, so a few stay for the next runs.
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::io;
 use std::ptr::{NonNull, null, null_mut};
+use std::sync::{Mutex, PoisonError};
 
 use super::child::{FailureSlot, Program};
 
@@ -13,6 +16,7 @@ pub(super) struct Arena {
     len: usize,
     page: usize,
     data_used: usize,
+    sharing: Sharing,
 }
 
 // SAFETY: plain memory that this value owns.
@@ -28,6 +32,25 @@ pub(super) enum Sharing {
 /// The functions that run there need little; unoptimised ones a bit more. Only what is touched costs memory.
 const STACK: usize = 64 << 10;
 
+/// Room for data in any arena: more than most environments have, so that most runs can use the same.
+const DATA: usize = 16 << 10;
+
+/// Private arenas that nobody uses. Held for a few instructions, and by nobody who takes another lock.
+static FREE: Mutex<Vec<Arena>> = Mutex::new(Vec::new());
+
+/// The most of them that are kept, at some 20 KiB of memory each.
+const MOST_FREE: usize = 16;
+
+fn free() -> std::sync::MutexGuard<'static, Vec<Arena>> {
+    FREE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Gives back to the system what is kept for the next runs.
+pub(super) fn free_all() {
+    let kept = std::mem::take(&mut *free());
+    drop(kept);
+}
+
 impl Arena {
     /// An arena for a program with this path and environment, and `extra` bytes for a value of the caller's.
     pub(super) fn new(path: &CStr, env: &[CString], extra: usize, sharing: Sharing) -> io::Result<Self> {
@@ -36,7 +59,12 @@ impl Arena {
         let strings: usize = env.iter().map(|line| line.as_bytes_with_nul().len()).sum();
         let pointers = (env.len() + 4) * size_of::<*const c_char>();
         let data = size_of::<Program>() + extra + strings + path.to_bytes_with_nul().len() + pointers + 64;
-        let len = (2 * (page + STACK) + data).next_multiple_of(page);
+        let len = (2 * (page + STACK) + data.max(DATA)).next_multiple_of(page);
+        if sharing == Sharing::Private
+            && let Some(arena) = Self::kept(len)
+        {
+            return Ok(arena);
+        }
         let kind = if sharing == Sharing::Private { libc::MAP_PRIVATE } else { libc::MAP_SHARED };
         let flags = kind | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         // SAFETY: a new mapping somewhere; nothing is replaced.
@@ -45,7 +73,7 @@ impl Arena {
             Some(base) if base.as_ptr().cast::<c_void>() != libc::MAP_FAILED => base,
             _ => return Err(io::Error::last_os_error()),
         };
-        let arena = Self { base, len, page, data_used: 0 };
+        let arena = Self { base, len, page, data_used: 0, sharing };
         for guard in [0, page + STACK] {
             // SAFETY: within the mapping, which nobody uses yet.
             if unsafe { libc::mprotect(arena.at(guard).cast(), page, libc::PROT_NONE) } != 0 {
@@ -53,6 +81,22 @@ impl Arena {
             }
         }
         Ok(arena)
+    }
+
+    fn kept(len: usize) -> Option<Self> {
+        let mut free = free();
+        let fitting = free.iter().rposition(|arena| arena.len >= len)?;
+        let mut arena = free.swap_remove(fitting);
+        arena.data_used = 0;
+        Some(arena)
+    }
+
+    /// Keeps it for a next run, now that no child uses it.
+    pub(super) fn give_back(self) {
+        let mut free = free();
+        if self.sharing == Sharing::Private && free.len() < MOST_FREE {
+            free.push(self);
+        }
     }
 
     /// The ends of the two stacks, where they start to grow down; aligned to pages.
@@ -99,9 +143,11 @@ impl Arena {
         let envp = self.room(size, align_of::<*const c_char>())?.as_ptr().cast::<*const c_char>();
         for (index, line) in env.iter().enumerate() {
             let line = self.put_str(line)?;
-            // SAFETY: `envp` has room for one more than `env`; the last one stays NULL, as new mappings are zero.
+            // SAFETY: `envp` has room for one more than `env`.
             unsafe { envp.add(index).write(line) };
         }
+        // SAFETY: as above.
+        unsafe { envp.add(env.len()).write(null()) };
         Some(Program { path, argv: argv.cast(), envp, failure: FailureSlot::default() })
     }
 }

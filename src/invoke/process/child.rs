@@ -75,10 +75,14 @@ pub(super) unsafe fn become_plugin(program: &Program, pipes: [i32; 3], parent: i
     if parent != 0 && sys::getppid() != parent {
         sys::exit(127);
     }
+    // What came in while the process was still in its parent's group; nobody else knows it.
+    let came_in = sys::pending();
     let mut signal = 1;
     while signal <= LAST_SIGNAL {
-        // Ignoring drops what came in while the process was still in its parent's group.
-        sys::set_action(signal, libc::SIG_IGN);
+        if came_in != 0 {
+            // Drops it.
+            sys::set_action(signal, libc::SIG_IGN);
+        }
         sys::set_action(signal, libc::SIG_DFL);
         signal += 1;
     }

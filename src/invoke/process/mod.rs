@@ -73,6 +73,7 @@ impl Drop for ProcessExec {
     /// Collects what had to be left behind, by whichever engine, and has ended since; waits for nothing.
     fn drop(&mut self) {
         nanny::sweep();
+        arena::free_all();
     }
 }
 

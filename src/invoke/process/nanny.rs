@@ -35,6 +35,8 @@ const TERMINATE: u8 = 1;
 const FINISH: u8 = 2;
 /// The nanny's message that the plugin runs. Others are `si_code` and `si_status` of its end.
 const STARTED: u64 = 0;
+/// Added to `si_code`: nobody else is left, and the nanny goes without an order.
+const ALONE: i32 = 1 << 8;
 
 /// What nanny and host share. Written by the host before the clone; after that, only the atomics change.
 struct Job {
@@ -73,6 +75,8 @@ pub(super) struct Nanny {
     control_over: bool,
     /// Something was heard of the plugin, so nobody is between clone and exec any more.
     heard: bool,
+    /// The nanny goes by itself.
+    going: bool,
 }
 
 impl Nanny {
@@ -131,7 +135,7 @@ impl Nanny {
         // SAFETY: the kernel just gave it to us.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
         let ends = Some((ends, [Some(nanny_control), host]));
-        Ok(Self { control, pidfd, arena: Some(arena), job, ends, control_over: false, heard: false })
+        Ok(Self { control, pidfd, arena: Some(arena), job, ends, control_over: false, heard: false, going: false })
     }
 
     fn job(&self) -> &Job {
@@ -179,10 +183,12 @@ impl Nanny {
                 self.ends = None;
                 return Some(News::Started);
             }
+            let code = high_half(word);
             if let ending @ (libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED, _) =
-                (high_half(word), low_half(word))
+                (code & !ALONE, low_half(word))
             {
                 self.heard = true;
+                self.going = code & ALONE != 0;
                 return Some(News::Exited(Status::of(ending)));
             }
         }
@@ -220,13 +226,15 @@ impl Drop for Nanny {
             self.job().abandoned.store(true, Ordering::SeqCst);
         }
         self.job().finished.store(true, Ordering::SeqCst);
-        self.say(FINISH);
+        if !self.going {
+            self.say(FINISH);
+        }
         let Some(arena) = self.arena.take() else { return };
         let end = if wait_readable(self.pidfd.as_fd(), PATIENCE) { reap(&self.pidfd) } else { End::NotYet };
         // It may have spoken when nobody listened any more.
-        while self.receive().is_some() {}
+        while !self.going && self.receive().is_some() {}
         match (end, self.heard) {
-            (End::OfItself, _) | (End::Unknown, true) => drop(arena),
+            (End::OfItself, _) | (End::Unknown, true) => arena.give_back(),
             // A nanny that somebody killed may have left a plugin on the second stack, on its way to exec.
             (End::Unknown, false) => std::mem::forget(arena),
             // The nanny of a plugin that hangs in the kernel stays to reap it, and its stack with it.
@@ -343,9 +351,10 @@ unsafe extern "C" fn nanny(argument: *const c_void) -> ! {
         sys::exit(0);
     }
     let _ = sys::send(fds.control, &STARTED.to_ne_bytes());
-    let host_went = !watch(fds, pid, pidfd);
-    let still_held = end_group(job, fds.lock, pid);
-    let host_went = host_went && !job.finished.load(Ordering::SeqCst);
+    let mut leader = Leader { pid, pidfd, reaped: false };
+    let over = watch(fds, &mut leader);
+    let still_held = over == Over::Alone || end_group(job, fds.lock, &leader);
+    let host_went = over == Over::HostWent && !job.finished.load(Ordering::SeqCst);
     if fds.lock >= 0 && still_held && (host_went || is_readable(fds.host)) {
         // Before exit: giving the host's memory back can take a second.
         sys::unlock(fds.lock);
@@ -420,26 +429,74 @@ fn is_over(socket: i32) -> bool {
     socket.revents & libc::POLLHUP != 0
 }
 
-/// Reports the plugin's end and obeys, until the host says that it is enough (true), or is gone.
+/// The plugin's own process, which leads its group.
+struct Leader {
+    pid: i32,
+    pidfd: i32,
+    /// Its number may be another's then: the group is reached by the pidfd alone.
+    reaped: bool,
+}
+
+impl Leader {
+    fn signal_group(&self, signal: i32) {
+        let _ =
+            if self.reaped { sys::kill_group(self.pidfd, signal) } else { sys::kill(self.pid.wrapping_neg(), signal) };
+    }
+
+    /// Reaps it where its group can be reached without it, and says whether nobody is left then, in the group or outside:
+    /// what is left of a plugin is its parent's child, or else this process's.
+    fn is_alone(&mut self) -> bool {
+        // Before Linux 6.9: the zombie stays, so that its number is no other group's.
+        if !matches!(sys::kill_group(self.pidfd, 0), Ok(_) | Err(libc::ESRCH)) {
+            return false;
+        }
+        self.reaped = matches!(sys::reap(self.pid, libc::WNOHANG), Ok(1..));
+        loop {
+            match sys::reap(-1, libc::WNOHANG) {
+                Ok(1..) | Err(libc::EINTR) => {}
+                answer => return self.reaped && answer == Err(libc::ECHILD),
+            }
+        }
+    }
+}
+
+/// Why a plugin is not watched any longer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Over {
+    /// It has ended, and left nobody.
+    Alone,
+    /// The host says so.
+    Enough,
+    HostWent,
+}
+
+/// Reports the plugin's end and obeys.
 ///
 /// A host that ends closes its control socket a moment before its pidfd says so: the socket's end counts as well.
-fn watch(fds: Fds, pid: i32, pidfd: i32) -> bool {
+fn watch(fds: Fds, leader: &mut Leader) -> Over {
     let mut reported = false;
     loop {
-        let mut polled = [watched(fds.control), watched(fds.host), watched(if reported { -1 } else { pidfd })];
+        let plugin = if reported { -1 } else { leader.pidfd };
+        let mut polled = [watched(fds.control), watched(fds.host), watched(plugin)];
         if sys::poll(&mut polled, None).is_err() {
             continue;
         }
         let [control, host, plugin] = polled;
         if plugin.revents != 0 {
             reported = true;
-            // Not reaped yet: as long as the zombie is there, its number is no other group's.
-            let Ok(Some((code, status))) = sys::wait_id(libc::P_PID, pid, libc::WNOWAIT) else {
+            let Ok(Some((code, status))) = sys::wait_id(libc::P_PID, leader.pid, libc::WNOWAIT) else {
                 // The host must not wait for ever; an end without a report is an error there.
-                return true;
+                return Over::Enough;
             };
+            let alone = leader.is_alone();
+            let code = if alone { code | ALONE } else { code };
             let ending = (u64::from(code.cast_unsigned()) << 32) | u64::from(status.cast_unsigned());
-            let _ = sys::send(fds.control, &ending.to_ne_bytes());
+            match sys::send(fds.control, &ending.to_ne_bytes()) {
+                Ok(_) if alone => return Over::Alone,
+                // As above.
+                Err(libc::ENOBUFS | libc::ENOMEM | libc::EAGAIN) => return Over::Enough,
+                _ => {}
+            }
         }
         if control.revents != 0 {
             let mut order = [0; 2];
@@ -447,32 +504,33 @@ fn watch(fds: Fds, pid: i32, pidfd: i32) -> bool {
             let [order, _] = order;
             match (length, order) {
                 (Ok(1), TERMINATE) => {
-                    let _ = sys::kill(pid.wrapping_neg(), libc::SIGTERM);
+                    leader.signal_group(libc::SIGTERM);
                     // A leader that went over to another group. Not else: nobody is to get a TERM twice.
-                    if sys::group_of(pid) != Ok(pid) {
-                        let _ = sys::kill(pid, libc::SIGTERM);
+                    if !leader.reaped && sys::group_of(leader.pid) != Ok(leader.pid) {
+                        let _ = sys::kill(leader.pid, libc::SIGTERM);
                     }
                 }
-                (Ok(1), FINISH) => return true,
-                (Ok(0), _) if is_over(fds.control) => return false,
+                (Ok(1), FINISH) => return Over::Enough,
+                (Ok(0), _) if is_over(fds.control) => return Over::HostWent,
                 (Ok(_) | Err(libc::EAGAIN | libc::EINTR), _) => {}
-                (Err(_), _) => return false,
+                (Err(_), _) => return Over::HostWent,
             }
         } else if host.revents != 0 {
-            return false;
+            return Over::HostWent;
         }
     }
 }
 
 /// Kills the plugin's group and waits for all of it. False: the host did not wait as long; then `lock` is closed, as the
 /// living host's own business again.
-fn end_group(job: &Job, lock: i32, pid: i32) -> bool {
-    let group = pid.wrapping_neg();
-    let _ = sys::kill(group, libc::SIGKILL);
-    // The leader itself, in case that it went over to another group.
-    let _ = sys::kill(pid, libc::SIGKILL);
-    let held = wait_all(job, lock, group);
-    let held = wait_all(job, if held { lock } else { -1 }, pid) && held;
+fn end_group(job: &Job, lock: i32, leader: &Leader) -> bool {
+    leader.signal_group(libc::SIGKILL);
+    let mut held = wait_all(job, lock, leader.pid.wrapping_neg());
+    if !leader.reaped {
+        // The leader itself, in case that it went over to another group.
+        let _ = sys::kill(leader.pid, libc::SIGKILL);
+        held = wait_all(job, if held { lock } else { -1 }, leader.pid) && held;
+    }
     // Daemons that left the group and ended meanwhile would be the host's zombies next, where the host is a reaper.
     while matches!(sys::reap(-1, libc::WNOHANG), Ok(1..)) {}
     held

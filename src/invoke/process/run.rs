@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
@@ -178,6 +179,8 @@ pub(super) struct Run<'a> {
     ends: HostEnds,
     stderr: Stderr<'a>,
     stdout: Vec<u8>,
+    /// What was read last.
+    chunk: Vec<u8>,
     /// Why the rest of standard output is not known.
     unread: Option<Errno>,
     stop: Option<Stop>,
@@ -203,6 +206,7 @@ impl<'a> Run<'a> {
             ends,
             stderr,
             stdout: Vec::new(),
+            chunk: Vec::new(),
             unread: None,
             stop: None,
             stop_at: None,
@@ -325,49 +329,46 @@ impl<'a> Run<'a> {
     }
 
     fn read_stdout(&mut self) {
-        let chunk = read(&mut self.ends.stdout).unwrap_or_else(|errno| {
+        if let Err(errno) = read(&mut self.ends.stdout, &mut self.chunk) {
             self.unread = Some(errno);
-            Vec::new()
-        });
-        self.heard(chunk.len());
-        if self.stop.is_none() && self.stdout.len() + chunk.len() > self.limits.max_output {
+        }
+        self.heard();
+        if self.stop.is_none() && self.stdout.len() + self.chunk.len() > self.limits.max_output {
             self.stop = Some(Stop::TooMuchOutput);
         }
         if self.stop.is_none() {
-            self.stdout.extend_from_slice(&chunk);
+            self.stdout.extend_from_slice(&self.chunk);
         }
     }
 
     fn read_stderr(&mut self) {
-        let chunk = read(&mut self.ends.stderr).unwrap_or_default();
-        self.heard(chunk.len());
-        self.stderr.push(&chunk);
+        // A stderr that cannot be read is as good as one that ended.
+        let _ = read(&mut self.ends.stderr, &mut self.chunk);
+        self.heard();
+        self.stderr.push(&self.chunk);
     }
 
-    fn heard(&mut self, bytes: usize) {
-        if self.status.is_some() && self.stop.is_none() && bytes > 0 {
+    fn heard(&mut self) {
+        if self.status.is_some() && self.stop.is_none() && !self.chunk.is_empty() {
             self.stop_at = Some(Instant::now() + LINGER);
         }
     }
 }
 
-/// What is there; at the end, and where the system gives no more, `end` becomes `None`.
-fn read(end: &mut Option<OwnedFd>) -> Result<Vec<u8>, Errno> {
-    const CHUNK: usize = 64 << 10;
-    let Some(fd) = end else { return Ok(Vec::new()) };
-    // On the heap: a caller's stack may be small.
-    let mut chunk = vec![0; CHUNK];
-    match rustix::io::read(&*fd, &mut chunk[..]) {
+/// Makes `chunk` what is there; at the end, and where the system gives no more, `end` becomes `None`.
+fn read(end: &mut Option<OwnedFd>, chunk: &mut Vec<u8>) -> Result<(), Errno> {
+    /// More than nearly every plugin prints.
+    const CHUNK: usize = 16 << 10;
+    chunk.clear();
+    let Some(fd) = end else { return Ok(()) };
+    chunk.reserve(CHUNK);
+    match rustix::io::read(&*fd, spare_capacity(chunk)) {
         Ok(0) => *end = None,
-        Ok(length) => {
-            chunk.truncate(length);
-            return Ok(chunk);
-        }
-        Err(Errno::AGAIN | Errno::INTR) => {}
+        Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
         Err(errno) => {
             *end = None;
             return Err(errno);
         }
     }
-    Ok(Vec::new())
+    Ok(())
 }

@@ -183,6 +183,14 @@ pub(super) fn set_mask(mask: u64) -> u64 {
     before
 }
 
+/// The signals that wait until they are unblocked; all, where the system does not tell.
+pub(super) fn pending() -> u64 {
+    let mut set = 0u64;
+    // SAFETY: the kernel's signal set of eight bytes.
+    let told = unsafe { syscall(libc::SYS_rt_sigpending, [&raw mut set as usize, size_of::<u64>(), 0, 0, 0, 0]) };
+    if told.is_ok() { set } else { u64::MAX }
+}
+
 /// Sets one signal's disposition to `SIG_DFL` or `SIG_IGN`, without flags.
 pub(super) fn set_action(signal: c_int, handler: libc::sighandler_t) {
     // The kernel's struct on both machines: handler, flags, restorer, mask.
