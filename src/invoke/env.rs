@@ -26,8 +26,9 @@ pub struct Args {
     pub path: Vec<PathBuf>,
 }
 
-/// Bytes, not text: the process's environment need not be UTF-8. Sorted, so that a plugin's environment is predictable.
-type Vars = BTreeMap<Vec<u8>, Vec<u8>>;
+/// By name, the whole `KEY=VALUE`. Bytes, not text: the process's environment need not be UTF-8. Sorted, so that a plugin's
+/// environment is predictable.
+type Vars = BTreeMap<Vec<u8>, CString>;
 
 /// The environment that every plugin of a handle gets, read once when the handle is made. The default one is empty.
 #[derive(Clone, Debug, Default)]
@@ -42,7 +43,9 @@ impl Environ {
     pub fn new(exact: Option<Vec<(String, String)>>, added: Vec<(String, String)>) -> Result<Self> {
         let mut vars = match exact {
             Some(exact) => checked(exact)?,
-            None => std::env::vars_os().map(|(key, value)| (key.into_vec(), value.into_vec())).collect(),
+            None => std::env::vars_os()
+                .map(|(key, value)| variable(key.into_vec(), &value.into_vec()))
+                .collect::<Result<_>>()?,
         };
         vars.append(&mut checked(added)?);
         Ok(Self { vars })
@@ -51,8 +54,7 @@ impl Environ {
     /// `KEY=VALUE` for one plugin of one call, without duplicates; later wins: this, the call's `env`, `CNI_*`.
     /// A NUL, or a `=` in a key, is `E_INVALID_ARGUMENT`.
     pub fn for_plugin(&self, call: &Call, args: &Args) -> Result<Vec<CString>> {
-        let mut vars = self.vars.clone();
-        vars.append(&mut checked(call.env.iter().cloned())?);
+        let mut own = checked(call.env.iter().cloned())?;
         let plugin_args = args.plugin_args.iter().map(|(key, value)| format!("{key}={value}"));
         // All six always, empty or not, as libcni does: a variable of the host's must not show through.
         for (key, value) in [
@@ -63,9 +65,11 @@ impl Environ {
             ("CNI_IFNAME", args.if_name.as_str().into()),
             ("CNI_PATH", joined(&args.path)),
         ] {
-            vars.insert(key.into(), value.into_vec());
+            own.extend([variable(key.into(), &value.into_vec())?]);
         }
-        vars.into_iter().map(|(key, value)| assignment(&key, &value)).collect()
+        let mut vars: BTreeMap<_, _> = self.vars.iter().collect();
+        vars.extend(&own);
+        Ok(vars.into_values().cloned().collect())
     }
 }
 
@@ -73,8 +77,10 @@ fn joined(dirs: &[PathBuf]) -> OsString {
     dirs.iter().map(|dir| dir.as_os_str()).collect::<Vec<_>>().join(":".as_ref())
 }
 
-fn assignment(key: &[u8], value: &[u8]) -> Result<CString> {
-    CString::new([key, b"=", value].concat()).map_err(|_| refused(key, "there is a NUL in it"))
+fn variable(key: Vec<u8>, value: &[u8]) -> Result<(Vec<u8>, CString)> {
+    let line =
+        CString::new([key.as_slice(), b"=", value].concat()).map_err(|_| refused(&key, "there is a NUL in it"))?;
+    Ok((key, line))
 }
 
 fn checked(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Vars> {
@@ -82,10 +88,7 @@ fn checked(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Vars> {
         if key.is_empty() || key.contains('=') {
             return Err(refused(key.as_bytes(), "a name must not be empty or have a \"=\" in it"));
         }
-        if key.contains('\0') || value.contains('\0') {
-            return Err(refused(key.as_bytes(), "there is a NUL in it"));
-        }
-        Ok((key.into_bytes(), value.into_bytes()))
+        variable(key.into_bytes(), value.as_bytes())
     };
     pairs.into_iter().map(check).collect()
 }

@@ -243,7 +243,8 @@ impl<'a> Run<'a> {
                     Source::Child => {
                         while let Some(news) = child.news() {
                             match news {
-                                News::Started => {}
+                                // Seldom more at once; the next poll tells.
+                                News::Started => break,
                                 News::NotStarted(failure) => return Ok(End::NotStarted(failure)),
                                 News::Lost => return Ok(End::Lost),
                                 News::Exited(status) => {
