@@ -8,7 +8,7 @@ use std::ffi::c_void;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -35,8 +35,6 @@ const TERMINATE: u8 = 1;
 const FINISH: u8 = 2;
 /// The nanny's message that the plugin runs. Others are `si_code` and `si_status` of its end.
 const STARTED: u64 = 0;
-/// Added to `si_code`: nobody else is left, and the nanny goes without an order.
-const ALONE: i32 = 1 << 8;
 
 /// What nanny and host share. Written by the host before the clone; after that, only the atomics change.
 struct Job {
@@ -51,6 +49,9 @@ struct Job {
     abandoned: AtomicBool,
     /// Set before the host says that it is enough: the lock stays the living host's.
     finished: AtomicBool,
+    /// A message's word for a plugin that left nobody, whose nanny goes without an order; until then 0. Not sent: the host
+    /// would be woken twice.
+    ending: AtomicU64,
 }
 
 /// Descriptors of the nanny; -1 is none.
@@ -115,6 +116,7 @@ impl Nanny {
             plugin_stack,
             abandoned: AtomicBool::new(false),
             finished: AtomicBool::new(false),
+            ending: AtomicU64::new(0),
         };
         let job = arena.put(job).ok_or_else(full)?;
         let shared_table = if table == Table::Fetched { libc::CLONE_FILES } else { 0 };
@@ -165,6 +167,14 @@ impl Nanny {
         }
     }
 
+    /// What a nanny says that goes by itself.
+    fn left(&mut self) -> Option<News> {
+        let news = ended(self.job().ending.load(Ordering::SeqCst))?;
+        self.heard = true;
+        self.going = true;
+        Some(news)
+    }
+
     fn receive(&mut self) -> Option<News> {
         loop {
             let mut message = [0; 9];
@@ -183,13 +193,9 @@ impl Nanny {
                 self.ends = None;
                 return Some(News::Started);
             }
-            let code = high_half(word);
-            if let ending @ (libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED, _) =
-                (code & !ALONE, low_half(word))
-            {
+            if let Some(news) = ended(word) {
                 self.heard = true;
-                self.going = code & ALONE != 0;
-                return Some(News::Exited(Status::of(ending)));
+                return Some(news);
             }
         }
     }
@@ -201,14 +207,14 @@ impl Child for Nanny {
     }
 
     fn news(&mut self) -> Option<News> {
-        if let Some(news) = self.receive() {
+        if let Some(news) = self.left().or_else(|| self.receive()) {
             return Some(news);
         }
         if !wait_readable(self.pidfd.as_fd(), std::time::Duration::ZERO) {
             return None;
         }
         // It may have spoken just before it went.
-        self.receive().or_else(|| {
+        self.left().or_else(|| self.receive()).or_else(|| {
             let failure = self.job().program.failure.get();
             self.heard |= failure.is_some();
             Some(failure.map_or(News::Lost, News::NotStarted))
@@ -292,6 +298,14 @@ pub(super) fn sweep() {
     left.retain(|(pidfd, _)| !wait_readable(pidfd.as_fd(), std::time::Duration::ZERO) || reap(pidfd) == End::NotYet);
 }
 
+/// What a message says of the plugin's end.
+fn ended(word: u64) -> Option<News> {
+    let ending @ (libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED, _) = (high_half(word), low_half(word)) else {
+        return None;
+    };
+    Some(News::Exited(Status::of(ending)))
+}
+
 fn high_half(word: u64) -> i32 {
     i32::from_ne_bytes(u32::to_ne_bytes(u32::try_from(word >> 32).unwrap_or(0)))
 }
@@ -352,7 +366,7 @@ unsafe extern "C" fn nanny(argument: *const c_void) -> ! {
     }
     let _ = sys::send(fds.control, &STARTED.to_ne_bytes());
     let mut leader = Leader { pid, pidfd, reaped: false };
-    let over = watch(fds, &mut leader);
+    let over = watch(job, fds, &mut leader);
     let still_held = over == Over::Alone || end_group(job, fds.lock, &leader);
     let host_went = over == Over::HostWent && !job.finished.load(Ordering::SeqCst);
     if fds.lock >= 0 && still_held && (host_went || is_readable(fds.host)) {
@@ -473,7 +487,7 @@ enum Over {
 /// Reports the plugin's end and obeys.
 ///
 /// A host that ends closes its control socket a moment before its pidfd says so: the socket's end counts as well.
-fn watch(fds: Fds, leader: &mut Leader) -> Over {
+fn watch(job: &Job, fds: Fds, leader: &mut Leader) -> Over {
     let mut reported = false;
     loop {
         let plugin = if reported { -1 } else { leader.pidfd };
@@ -488,14 +502,14 @@ fn watch(fds: Fds, leader: &mut Leader) -> Over {
                 // The host must not wait for ever; an end without a report is an error there.
                 return Over::Enough;
             };
-            let alone = leader.is_alone();
-            let code = if alone { code | ALONE } else { code };
             let ending = (u64::from(code.cast_unsigned()) << 32) | u64::from(status.cast_unsigned());
-            match sys::send(fds.control, &ending.to_ne_bytes()) {
-                Ok(_) if alone => return Over::Alone,
-                // As above.
-                Err(libc::ENOBUFS | libc::ENOMEM | libc::EAGAIN) => return Over::Enough,
-                _ => {}
+            if leader.is_alone() {
+                job.ending.store(ending, Ordering::SeqCst);
+                return Over::Alone;
+            }
+            // As above.
+            if let Err(libc::ENOBUFS | libc::ENOMEM) = sys::send(fds.control, &ending.to_ne_bytes()) {
+                return Over::Enough;
             }
         }
         if control.revents != 0 {
