@@ -172,6 +172,8 @@ impl Nanny {
         let news = ended(self.job().ending.load(Ordering::SeqCst))?;
         self.heard = true;
         self.going = true;
+        // It may not have been heard yet that the plugin runs; with these open its output would have no end.
+        self.ends = None;
         Some(news)
     }
 
