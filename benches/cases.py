@@ -1,0 +1,244 @@
+"""What is measured. Each case answers figures; it runs in network and mount namespaces of the benchmark's own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pathlib
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from measure import Figure, Turn, interleave
+from sides import BUILT, Network, Side, Sides
+
+ADD_DEL = {"ADD": "µs", "DEL": "µs", "CPU of ADD and DEL": "µs"}
+FIVE = Network(plugins=[{"type": "plugin"}] * 5)
+REAL = "/usr/lib/cni"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How often."""
+
+    rounds: int
+    calls: int
+    # Of plugins that take tens of milliseconds.
+    real_calls: int
+    # The most pods that are attached beside.
+    pods: int
+
+
+QUICK = Effort(rounds=5, calls=20, real_calls=2, pods=0)
+NORMAL = Effort(rounds=15, calls=60, real_calls=4, pods=100)
+FULL = Effort(rounds=25, calls=100, real_calls=5, pods=1000)
+
+
+def micro(nanoseconds: list[int]) -> list[float]:
+    return [value / 1000 for value in nanoseconds]
+
+
+def add_and_del(side: Side, calls: int) -> Turn:
+    def turn() -> dict[str, list[float]]:
+        added, deleted = side.calls("add", calls), side.calls("del", calls)
+        cpu = (added.cpu + deleted.cpu) / calls / 1000
+        return {"ADD": micro(added.each), "DEL": micro(deleted.each), "CPU of ADD and DEL": [cpu]}
+
+    return turn
+
+
+def all_sides(effort: Effort, directory: pathlib.Path, network: Network, name: str) -> list[Figure]:
+    with Sides(directory) as sides:
+        turns = {
+            "cnirt": sides.runtime(network),
+            "libcni": sides.libcni(network),
+            "floor": sides.floor(network),
+            "cnirt, full": sides.runtime(network, "full"),
+            "pod, atomic": sides.pod(network),
+            "pod, full": sides.pod(network, "full"),
+        }
+        return interleave(
+            name, {key: add_and_del(side, effort.calls) for key, side in turns.items()}, ADD_DEL, effort.rounds
+        )
+
+
+@contextlib.contextmanager
+def on(kind: str) -> Iterator[pathlib.Path]:
+    """A directory for caches on the disk that the build is on, or in memory."""
+    where = "/dev/shm" if kind == "tmpfs" else str(BUILT)
+    with tempfile.TemporaryDirectory(dir=where) as directory:
+        yield pathlib.Path(directory)
+
+
+def plugins(effort: Effort) -> Iterator[Figure]:
+    for kind in ("tmpfs", "disk"):
+        for network, what in ((Network(), "one plugin"), (FIVE, "five plugins")):
+            with on(kind) as directory:
+                yield from all_sides(effort, directory, network, f"{what}, cache on {kind}")
+
+
+def concurrency(effort: Effort) -> Iterator[Figure]:
+    def turn(side: Side, threads: int) -> Turn:
+        def measure() -> dict[str, list[float]]:
+            number = max(effort.calls, 2 * threads)
+            added = side.calls("add", number, threads)
+            side.calls("del", number, threads)
+            return {"ADD": [number / added.wall * 1e9]}
+
+        return measure
+
+    for threads in (1, 2, 8, 32):
+        with on("tmpfs") as directory, Sides(directory) as sides:
+            network = Network()
+            turns = {
+                "cnirt": turn(sides.runtime(network), threads),
+                "libcni": turn(sides.libcni(network), threads),
+                "floor": turn(sides.floor(network), threads),
+            }
+            yield from interleave(f"{threads} at a time", turns, {"ADD": "1/s"}, effort.rounds)
+
+
+def host(effort: Effort, command: str, amounts: tuple[int, ...], name: str) -> Iterator[Figure]:
+    """Hosts that have more and more of something, against ours that has nothing."""
+    with on("tmpfs") as directory, Sides(directory) as sides:
+        network = Network()
+        turns = {}
+        for amount in amounts:
+            for side in (sides.runtime(network), sides.libcni(network)):
+                side.ask(f"{command} {amount}")
+                who = "cnirt" if side.name == "runtime" else "libcni"
+                turns[f"{who}, {amount}"] = add_and_del(side, effort.calls)
+        yield from interleave(name, turns, {"ADD": "µs"}, effort.rounds)
+
+
+def descriptors(effort: Effort) -> Iterator[Figure]:
+    yield from host(effort, "fds", (0, 1000, 10_000, 19_000), "open descriptors")
+
+
+def touched(effort: Effort) -> Iterator[Figure]:
+    yield from host(effort, "touch", (0, 1024, 4096), "MiB touched by the host")
+
+
+def languages(effort: Effort) -> Iterator[Figure]:
+    with on("tmpfs") as directory, Sides(directory) as sides:
+        network = Network()
+        turns = {
+            "C": sides.runtime(network),
+            "Go": sides.libcni(network, "cnirt-go"),
+            "libcni": sides.libcni(network),
+            "C, pod": sides.pod(network),
+            "Python, pod": sides.python(network),
+        }
+        yield from interleave(
+            "called from", {key: add_and_del(side, effort.calls) for key, side in turns.items()}, ADD_DEL, effort.rounds
+        )
+
+
+def memory(effort: Effort) -> Iterator[Figure]:
+    """What 1 000 calls leave in a host: ours and libcni's, each against itself before the first call."""
+
+    def growth(make: Callable[[Sides], Side]) -> Turn:
+        def measure() -> dict[str, list[float]]:
+            with on("tmpfs") as directory, Sides(directory) as sides:
+                side = make(sides)
+                before = side.ask("memory")["private"]
+                side.calls("add", 1000)
+                side.calls("del", 1000)
+                return {"1 000 ADD and DEL": [(side.ask("memory")["private"] - before) / 1e6]}
+
+        return measure
+
+    turns = {
+        "cnirt": growth(lambda sides: sides.runtime(Network())),
+        "libcni": growth(lambda sides: sides.libcni(Network())),
+        "floor": growth(lambda sides: sides.floor(Network())),
+    }
+    yield from interleave("memory added by", turns, {"1 000 ADD and DEL": "MB"}, max(3, effort.rounds // 5))
+
+
+def library(effort: Effort) -> Iterator[Figure]:
+    path = BUILT / "stage/lib/libcnirt.so.0"
+    yield Figure("size of the library", "MB", {"cnirt": [[path.stat().st_size / 1e6]]})
+    runs = [
+        int(subprocess.run([str(BUILT / "load"), str(path)], check=True, capture_output=True, text=True).stdout)
+        for _ in range(effort.rounds * 5)
+    ]
+    yield Figure("time to load the library", "µs", {"cnirt": [micro(runs)]})
+
+
+def namespaces(number: int) -> None:
+    for at in range(number):
+        path = pathlib.Path(f"/run/netns/p{at}")
+        if not path.exists():
+            subprocess.run(["ip", "netns", "add", path.name], check=True)
+
+
+def loopback(effort: Effort) -> Iterator[Figure]:
+    calls = effort.calls // 4
+    namespaces(calls * (effort.rounds + 1))
+    network = Network([{"type": "loopback"}], REAL, "/run/netns/p%ld", "lo")
+    with on("tmpfs") as directory, Sides(directory) as sides:
+        turns = {
+            "cnirt": add_and_del(sides.pod(network, loopback=True), calls),
+            "libcni": add_and_del(sides.libcni(network), calls),
+        }
+        yield from interleave("loopback", turns, ADD_DEL, effort.rounds)
+
+
+def bridge(subnet: str, data: str, masquerade: bool) -> dict[str, object]:
+    ipam = {"type": "host-local", "subnet": subnet, "dataDir": data}
+    return {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": masquerade, "ipam": ipam}
+
+
+def real(effort: Effort) -> Iterator[Figure]:
+    calls = effort.real_calls
+    rounds = max(5, effort.rounds // 2)
+    namespaces(max(calls * (rounds + 1), effort.pods))
+    with on("tmpfs") as directory, Sides(directory) as others:
+        small = Network([bridge("10.88.0.0/16", f"{directory}/a", False)], REAL, "/run/netns/p%ld")
+        large = replace(
+            small,
+            plugins=[
+                bridge("10.88.0.0/16", f"{directory}/b", True),
+                {"type": "portmap", "capabilities": {"portMappings": True}},
+            ],
+            ports=True,
+        )
+        beside = others.runtime(
+            Network([bridge("10.99.0.0/16", f"{directory}/c", False)], REAL, "/run/netns/p%ld", "eth9")
+        )
+        attached = 0
+        for pods in (0, 100, 1000):
+            if pods > effort.pods:
+                break
+            if pods:
+                beside.calls("add", pods - attached)
+                attached = pods
+            for network, what in ((small, "bridge + host-local"), (large, "bridge with ipMasq + host-local + portmap")):
+                with Sides(directory / f"{pods}-{what[:12]}{network.ports}") as sides:
+                    turns = {
+                        "cnirt": add_and_del(sides.runtime(network), calls),
+                        "libcni": add_and_del(sides.libcni(network), calls),
+                        "pod, full": add_and_del(sides.pod(replace(network, ports=False), "full"), calls),
+                    }
+                    if network.ports:
+                        del turns["pod, full"]
+                    yield from interleave(f"{what}, {pods} pods attached", turns, ADD_DEL, rounds)
+
+
+CASES: dict[str, Callable[[Effort], Iterator[Figure]]] = {
+    "plugins": plugins,
+    "concurrency": concurrency,
+    "descriptors": descriptors,
+    "touched": touched,
+    "languages": languages,
+    "memory": memory,
+    "library": library,
+    "loopback": loopback,
+    "real": real,
+}
+
+
+def save(figures: list[Figure], path: pathlib.Path, machine: dict[str, str]) -> None:
+    path.write_text(json.dumps({"machine": machine, "figures": [figure.to_json() for figure in figures]}, indent=1) + "\n")
