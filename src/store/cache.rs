@@ -316,7 +316,7 @@ impl Cache {
     }
 
     fn results(&self) -> Result<Option<Dir>> {
-        Dir::open(&self.dir)?.map_or(Ok(None), |dir| dir.open_child("results"))
+        fds::above_two(|| Dir::open(&self.dir)?.map_or(Ok(None), |dir| dir.open_child("results")))
     }
 
     /// `results/` and `cnirt/`, made where they are missing.

@@ -17,6 +17,7 @@ use rustix::fs::{FileType, Mode, OFlags, Stat, StatxFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorClass, Result};
+use crate::fds;
 use crate::store::{Durability, sys};
 
 /// Where a directory is mounted: a file can be renamed only between equal places.
@@ -57,17 +58,17 @@ impl OwnDir {
 
     /// Opens it; `None` where it is missing.
     pub(super) fn open(&self) -> Result<Option<Dir>> {
-        Dir::open(&self.cache)?.map_or(Ok(None), |cache| cache.open_child(Self::NAME))
+        fds::above_two(|| Dir::open(&self.cache)?.map_or(Ok(None), |cache| cache.open_child(Self::NAME)))
     }
 
     /// Opens a directory in it; `None` where it is missing.
     pub(super) fn open_child(&self, name: &str) -> Result<Option<Dir>> {
-        self.open()?.map_or(Ok(None), |dir| dir.open_child(name))
+        fds::above_two(|| self.open()?.map_or(Ok(None), |dir| dir.open_child(name)))
     }
 
     /// Opens it, after making it where it is missing.
     pub(super) fn make(&self) -> Result<Dir> {
-        Dir::make(&self.cache, self.durability)?.child(Self::NAME, self.durability)
+        fds::above_two(|| Dir::make(&self.cache, self.durability)?.child(Self::NAME, self.durability))
     }
 }
 

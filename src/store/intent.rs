@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, ErrorClass, Result};
+use crate::fds;
 use crate::json;
 use crate::names::ContainerId;
 use crate::store::atomic::{self, Durability};
@@ -104,9 +105,11 @@ impl Intents {
         if bytes.len() as u64 > MAX {
             return Err(refused(format!("larger than {MAX} bytes")));
         }
-        let temporary = Arc::new(self.dir.make()?);
-        let intents = temporary.child(INTENTS, self.dir.durability)?;
-        atomic::replace(&temporary, &intents, name, &bytes, self.dir.durability)
+        fds::above_two(|| {
+            let temporary = Arc::new(self.dir.make()?);
+            let intents = temporary.child(INTENTS, self.dir.durability)?;
+            atomic::replace(&temporary, &intents, name, &bytes, self.dir.durability)
+        })
     }
 
     /// Reads the pod's intent. What the system refuses is an error: the next time may do better. Only what was read and is
