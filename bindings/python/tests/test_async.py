@@ -162,6 +162,46 @@ def test_cancelling_the_task_undoes_the_call_first(hanging, run):
     run(main())
 
 
+def test_cancelling_what_waits_for_a_thread_ends_it_at_once(hanging, run):
+    async def main():
+        async with cnirt.AsyncPlugin(**hanging.options(op_threads=1)) as plugin:
+            running = asyncio.ensure_future(plugin.setup_pod(id="a", netns=hanging.NETNS))
+            await begun(hanging)
+            waiting = asyncio.ensure_future(plugin.setup_pod(id="b", netns=hanging.NETNS))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            assert not running.done()
+            running.cancel()
+
+    run(main())
+
+
+def test_what_is_being_undone_goes_on_when_its_task_is_cancelled(node, run):
+    for name in ("undoing", "go"):
+        os.mkfifo(node.directory / name)
+    undoing, go = node.directory / "undoing", node.directory / "go"
+    node.script("fake", f"exit 1 ;;\nDEL) echo > {undoing}; read line < {go}")
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        async with cnirt.AsyncPlugin(**node.options()) as plugin:
+            task = asyncio.ensure_future(plugin.setup_pod(id="pod", netns=node.NETNS))
+            await loop.run_in_executor(None, undoing.read_bytes)
+            task.cancel()
+            await asyncio.sleep(0)
+            assert not task.done()
+            await loop.run_in_executor(None, go.write_text, "\n")
+            with pytest.raises(asyncio.CancelledError) as caught:
+                await task
+            assert isinstance(caught.value.__cause__, cnirt.PluginError)
+            assert caught.value.__cause__.rollback["done"]
+            assert left(node) == []
+
+    run(main())
+
+
 def test_a_timeout_is_asyncios_or_the_librarys(hanging, run):
     async def main():
         async with cnirt.AsyncPlugin(**hanging.options()) as plugin:

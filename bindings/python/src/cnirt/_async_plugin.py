@@ -23,7 +23,7 @@ _call_numbers = itertools.count(1)
 
 
 class AsyncPlugin(NetworkPlugin):
-    """`Plugin` for asyncio (and uvloop): the same options, callbacks, methods and exceptions, and the methods are awaited.
+    """`Plugin` for asyncio (and uvloop): the same options, callbacks, methods and exceptions; the methods are awaited.
 
     A call takes no thread while it is awaited; the library runs at most `op_threads` at once, and the others wait. Any
     number of tasks, loops and threads may use one object, one after another for one pod.
@@ -35,8 +35,8 @@ class AsyncPlugin(NetworkPlugin):
 
     Callbacks run on the library's threads: hand what needs the loop to `asyncio.run_coroutine_threadsafe`.
 
-    Use it in `async with`, or end it by `await aclose()`. `close()` does the same without asyncio: the loop stands still
-    until the running calls are undone.
+    Use it in `async with`, or end it by `await aclose()`. `close()` does the same without asyncio: the loop stands
+    still until the running calls are undone.
     """
 
     async def setup_pod(
@@ -107,8 +107,8 @@ class AsyncPlugin(NetworkPlugin):
     ) -> Any:
         made = to_object(request, keywords)
         if self._host.functions:
-            # Callbacks come on other threads: by its name they find the call that has to raise what they raise. No pod's
-            # id has a colon.
+            # Callbacks come on other threads: by its name they find the call that has to raise what they raise. No
+            # pod's id has a colon.
             made.setdefault("callId", f"py:{next(_call_numbers)}")
         return await self._ask(operation, made)
 

@@ -68,7 +68,7 @@ class Op:
         return lib.cni_op_finish(pointer, byref(out)), out
 
     def close(self) -> None:
-        """Ends a call that nobody will wait for any more, as its loop is gone: cancels it, and waits for its roll back."""
+        """Ends a call that nobody waits for any more, as its loop is gone: cancels it, and waits for its roll back."""
         if self._pointer:
             lib.cni_op_cancel(self._pointer)
             self.finish()
