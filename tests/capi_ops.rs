@@ -13,7 +13,7 @@ const NETWORK: &str = r#"{"cniVersion": "1.0.0", "name": "net", "plugins": [{"ty
 fn calls_run_in_the_background() {
     let directory = tempfile::tempdir().unwrap();
     let program = common::compile("ops.c", directory.path());
-    for check in ["loop", "free", "waiting", "fork", "callback", "stack"] {
+    for check in ["loop", "free", "waiting", "cancel", "fork", "callback", "stack"] {
         let node = tempfile::tempdir().unwrap();
         std::fs::write(node.path().join("net.conflist"), NETWORK).unwrap();
         let output = Command::new("timeout").arg("60").arg(&program).arg(check).arg(node.path()).output().unwrap();

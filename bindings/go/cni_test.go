@@ -7,7 +7,6 @@ import (
 	"os"
 	"reflect"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -132,57 +131,4 @@ func TestEnvIsExact(t *testing.T) {
 	if got := read(t, dir+"/env"); got != ",y\n" {
 		t.Error(got)
 	}
-}
-
-func threads(t *testing.T) int {
-	entries, err := os.ReadDir("/proc/self/task")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(entries)
-}
-
-func Test500CallsDoNotTake500Threads(t *testing.T) {
-	const calls, opThreads = 500, 8
-	dir := shellPlugin(t, "cat >/dev/null; exec sleep 1000")
-	cni := openCNI(t, []string{dir}, t.TempDir(), WithOpThreads(opThreads))
-	list := listOf(t, fmt.Sprintf(fakeList, "1.0.0"))
-	_, options := node(t, "[ $CNI_COMMAND = ADD ] && exec sleep 1000; exit 0")
-	options.OpThreads = opThreads
-	plugin := open(t, options)
-	before := threads(t)
-	ctx, cancel := context.WithCancel(context.Background())
-	var all sync.WaitGroup
-	for i := range calls {
-		all.Add(1)
-		go func() {
-			defer all.Done()
-			rt := containerRT()
-			rt.ContainerID = fmt.Sprint("c", i)
-			var err error
-			if i%2 == 0 {
-				_, err = cni.AddNetworkList(ctx, list, rt)
-			} else {
-				_, err = plugin.SetUpPod(ctx, pod(rt.ContainerID))
-			}
-			if !errors.Is(err, context.Canceled) {
-				t.Error(err)
-			}
-		}()
-	}
-	begun := func(s *session) int {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return len(s.calls)
-	}
-	for begun(cni.s)+begun(plugin.s) < calls {
-		time.Sleep(time.Millisecond)
-	}
-	if during := threads(t); during > before+2*opThreads+32 {
-		t.Errorf("%d threads before, %d during %d calls", before, during, calls)
-	} else {
-		t.Logf("%d threads before, %d during %d calls", before, during, calls)
-	}
-	cancel()
-	all.Wait()
 }

@@ -175,8 +175,8 @@ pub unsafe extern "C" fn cni_op_wait(op: *mut cni_op, ms: i64) -> cni_rc {
 /// Cancels a call. Returns at once.
 ///
 /// What has not begun is taken out of the queue and is done at once, as CNI_E_CANCELLED. What runs is stopped, as
-/// cni_plugin_cancel stops it: wait for it. What is done stays as it is. In any case the call still has to be ended
-/// with cni_op_finish.
+/// cni_plugin_cancel stops it: wait for it. A set-up that fails and is being undone goes on, and answers why it failed.
+/// What is done stays as it is. In any case the call still has to be ended with cni_op_finish.
 ///
 /// Ownership: op stays the caller's.
 /// NULL: op must not be NULL.

@@ -96,16 +96,20 @@ static void make(void) {
     expect("a handle", cni_plugin_new(options, &callbacks, &plugin, NULL) == CNI_OK);
 }
 
-static cni_op *start(const char *operation, int pod, int timeout) {
-    char request[256];
+static cni_op *start_with(const char *operation, const char *request) {
     char *error = NULL;
     cni_op *op = NULL;
-    snprintf(request, sizeof request, "{\"id\":\"pod%d\",\"netns\":\"/proc/self/ns/net\",\"timeoutMs\":%d}", pod, timeout);
     if (cni_plugin_start(plugin, operation, request, &op, &error) != CNI_OK) {
         fprintf(stderr, "starting %s: %s\n", operation, error);
         exit(1);
     }
     return op;
+}
+
+static cni_op *start(const char *operation, int pod, int timeout) {
+    char request[256];
+    snprintf(request, sizeof request, "{\"id\":\"pod%d\",\"netns\":\"/proc/self/ns/net\",\"timeoutMs\":%d}", pod, timeout);
+    return start_with(operation, request);
 }
 
 static int entries(const char *path) {
@@ -234,6 +238,31 @@ static void waiting_ends(void) {
     cni_plugin_free(plugin);
 }
 
+/* What runs ends after the plugin that it is in, and is undone; what is done stays. */
+static void cancelling(void) {
+    static const char two[] = "{\"id\":\"pod0\",\"netns\":\"/proc/self/ns/net\",\"networks\":[{\"name\":\"net\"},"
+                              "{\"config\":{\"cniVersion\":\"1.0.0\",\"name\":\"more\",\"type\":\"fake\"}}]}";
+    char *out = NULL, *done = NULL;
+    cni_op *op;
+    set_gate(1);
+    op = start_with("setup_pod", two);
+    await_in_plugins(1);
+    expect("a cancel", cni_op_cancel(op) == CNI_OK && cni_op_cancel(op) == CNI_OK);
+    expect("it goes on", !readable(op));
+    set_gate(0);
+    expect("it is cancelled", cni_op_finish(op, &out) == CNI_E_CANCELLED);
+    expect("and undone", cni_json_get(out, "/rollback/done", &done) == CNI_OK && strcmp(done, "true") == 0);
+    cni_string_free(done);
+    cni_string_free(out);
+    expect("nothing is left", cni_list_pods(plugin, &out) == CNI_OK && strcmp(out, "[]") == 0);
+    cni_string_free(out);
+    op = start_with("setup_pod", two);
+    expect("the next one is done", cni_op_wait(op, -1) == CNI_OK);
+    expect("a late cancel", cni_op_cancel(op) == CNI_OK);
+    finished("one that was done", op, CNI_OK);
+    cni_plugin_free(plugin);
+}
+
 static void in_a_forked_child(void) {
     cni_op *running, *done;
     int status = -1;
@@ -326,8 +355,9 @@ int main(int count, char **arguments) {
         const char *name;
         void (*run)(void);
     } all[] = {
-        {"loop", an_event_loop},     {"free", a_free_while_calls_wait}, {"waiting", waiting_ends},
-        {"fork", in_a_forked_child}, {"callback", in_a_callback},       {"stack", on_a_small_stack},
+        {"loop", an_event_loop},  {"free", a_free_while_calls_wait}, {"waiting", waiting_ends},
+        {"cancel", cancelling},   {"fork", in_a_forked_child},       {"callback", in_a_callback},
+        {"stack", on_a_small_stack},
     };
     size_t check;
     if (count != 3) return 2;

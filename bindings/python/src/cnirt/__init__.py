@@ -3,6 +3,11 @@
     with cnirt.Plugin(conf_dir="/etc/cni/net.d") as plugin:
         plugin.setup_pod(id="0123abcd", netns="/run/netns/blue")["ips"]
 
+Or, in asyncio's tasks:
+
+    async with cnirt.AsyncPlugin(conf_dir="/etc/cni/net.d") as plugin:
+        await plugin.setup_pod(id="0123abcd", netns="/run/netns/blue")
+
 This is libcnirt through ctypes. Errors are cnirt.Error and its subclasses, one for each of the library's return codes.
 """
 
@@ -24,6 +29,7 @@ from ._answers import (
     PodStatus,
     Status,
 )
+from ._async_plugin import AsyncPlugin
 from ._callbacks import (
     ExecPlugin,
     ExecQuestion,
@@ -70,6 +76,7 @@ from ._requests import (
 )
 
 __all__ = [
+    "AsyncPlugin",
     "Attachment",
     "Bandwidth",
     "CacheError",

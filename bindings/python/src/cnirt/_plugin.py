@@ -18,15 +18,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-class Plugin(Managed):
-    """What the kubelet calls a network plugin, over the CNI plugins that a directory configures.
-
-    Options are keywords, or the library's JSON object, or both (keywords win). Callbacks answer what a request omits
-    and stand in for the built-in way; they run on any thread, and must not call this object (they may close it).
-
-    Any number of threads may use one object; while the library works, other Python threads run. A signal's handler
-    waits until the call under way returns, so limit calls by `timeout_ms`, or `cancel` them from another thread.
-    """
+class NetworkPlugin(Managed):
+    """A handle with its options and callbacks, and what does not wait."""
 
     def __init__(
         self,
@@ -56,7 +49,58 @@ class Plugin(Managed):
             rc = lib.cni_plugin_new(text, callbacks and pointer(callbacks), byref(made), byref(out))
         if made:
             super().__init__(made)
-        _finish(rc, out, raised)
+        finish(rc, out, raised)
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when the configuration may have changed, so that `selectors` and asyncio's
+        `add_reader` take this object.
+
+        It is readable at first, and after a change until `status()` or `reload()` succeeds: call one of them then, and
+        do not read from it. It is closed with this object; take it out of event loops before. OSError where there is
+        none: with the no-op network plugin, in a callback, and where the system has none to spare.
+        """
+        with self._in_use() as pointer:
+            fd = int(lib.cni_plugin_fd(pointer))
+        if fd < 0 and self._is_forked():
+            raise from_answer(ForkedError.rc, None)
+        if fd < 0:
+            raise OSError("there is no descriptor for changes of the configuration; the log callback was told why")
+        return fd
+
+    @property
+    def name(self) -> str:
+        """ "cni", or "kubernetes.io/no-op"."""
+        with self._in_use() as pointer:
+            return str(lib.cni_plugin_name(pointer).decode())
+
+    def cancel(self, id: str | None = None) -> None:
+        """Cancels the calls with this call_id or on this pod, all without one: each raises CancelledError, and a set-up
+        is undone. Returns at once; that there is none is no error."""
+        text = None if id is None else text_in("id", id)
+        with self._in_use() as pointer:
+            rc = lib.cni_plugin_cancel(pointer, text)
+        if rc:
+            raise from_answer(rc, None)
+
+    def _free(self, pointer: Any) -> None:
+        lib.cni_plugin_free(pointer)
+
+    def _cancel_all(self, pointer: Any) -> None:
+        lib.cni_plugin_cancel(pointer, None)
+
+    def _in_callback(self) -> bool:
+        return self._host.is_inside()
+
+
+class Plugin(NetworkPlugin):
+    """What the kubelet calls a network plugin, over the CNI plugins that a directory configures.
+
+    Options are keywords, or the library's JSON object, or both (keywords win). Callbacks answer what a request omits
+    and stand in for the built-in way; they run on any thread, and must not call this object (they may close it).
+
+    Any number of threads may use one object; while the library works, other Python threads run. A signal's handler
+    waits until the call under way returns, so limit calls by `timeout_ms`, or `cancel` them from another thread.
+    """
 
     def setup_pod(
         self, request: Mapping[str, Any] | None = None, /, **keywords: Unpack[PodRequest]
@@ -123,41 +167,9 @@ class Plugin(Managed):
         """The handle's metrics as Prometheus text."""
         return self._text(lib.cni_plugin_metrics)
 
-    def fileno(self) -> int:
-        """A descriptor that is readable when the configuration may have changed, so that `selectors` and asyncio's
-        `add_reader` take this object.
-
-        It is readable at first, and after a change until `status()` or `reload()` succeeds: call one of them then, and
-        do not read from it. It is closed with this object; take it out of event loops before. OSError where there is
-        none: with the no-op network plugin, in a callback, and where the system has none to spare.
-        """
-        with self._in_use() as pointer:
-            fd = int(lib.cni_plugin_fd(pointer))
-        if fd < 0 and self._is_forked():
-            raise from_answer(ForkedError.rc, None)
-        if fd < 0:
-            raise OSError("there is no descriptor for changes of the configuration; the log callback was told why")
-        return fd
-
-    @property
-    def name(self) -> str:
-        """ "cni", or "kubernetes.io/no-op"."""
-        with self._in_use() as pointer:
-            return str(lib.cni_plugin_name(pointer).decode())
-
-    def cancel(self, id: str | None = None) -> None:
-        """Cancels the calls with this call_id or on this pod, all without one: each raises CancelledError, and a set-up
-        is undone. Returns at once; that there is none is no error."""
-        text = None if id is None else text_in("id", id)
-        with self._in_use() as pointer:
-            rc = lib.cni_plugin_cancel(pointer, text)
-        if rc:
-            raise from_answer(rc, None)
-
     def _with_request(self, function: Any, request: Mapping[str, Any] | None, keywords: Mapping[str, Any]) -> Any:
         made = to_object(request, keywords)
-        call_id = made.get("callId")
-        return self._ask(function, dumps(made).encode(), call_id=call_id if isinstance(call_id, str) else None)
+        return self._ask(function, dumps(made).encode(), call_id=call_id_of(made))
 
     def _ask(self, function: Any, *arguments: bytes | None, call_id: str | None = None) -> Any:
         return json.loads(self._text(function, *arguments, call_id=call_id))
@@ -166,19 +178,16 @@ class Plugin(Managed):
         out = Text()
         with self._in_use() as pointer, self._host.watch(call_id) as raised:
             rc = function(pointer, *arguments, byref(out))
-        return _finish(rc, out, raised)
-
-    def _free(self, pointer: Any) -> None:
-        lib.cni_plugin_free(pointer)
-
-    def _cancel_all(self, pointer: Any) -> None:
-        lib.cni_plugin_cancel(pointer, None)
-
-    def _in_callback(self) -> bool:
-        return self._host.is_inside()
+        return finish(rc, out, raised)
 
 
-def _finish(rc: int, out: Text, raised: list[BaseException]) -> str:
+def call_id_of(request: Mapping[str, Any]) -> str | None:
+    """The name of a call that its request has, if it has one."""
+    call_id = request.get("callId")
+    return call_id if isinstance(call_id, str) else None
+
+
+def finish(rc: int, out: Text, raised: list[BaseException]) -> str:
     """The text of a call that succeeded; else raises, with what the callbacks raised as the cause."""
     error = from_answer(rc, out.text()) if rc else None
     for one in raised:
