@@ -17,6 +17,7 @@ import (
 // What threads are like is of all of them, as Go's runtime starts one when it likes.
 type hostState struct {
 	process, threads []string
+	goroutines       int
 }
 
 func linesOf(path string, beginnings ...string) (lines []string) {
@@ -69,7 +70,7 @@ func currentState() (s hostState) {
 	_, _, _ = syscall.RawSyscall6(syscall.SYS_PRCTL, getChildSubreaper, uintptr(unsafe.Pointer(&subreaper)), 0, 0, 0, 0)
 	add("subreaper %d, group %d", subreaper, syscall.Getpgrp())
 	add("cwd %s, root %s", linkOf("/proc/self/cwd"), linkOf("/proc/self/root"))
-	add("%d goroutines", runtime.NumGoroutine())
+	s.goroutines = runtime.NumGoroutine()
 	s.process = append(s.process, linesOf("/proc/self/status",
 		"Umask:", "Uid:", "Gid:", "Groups:", "SigIgn:", "SigCgt:", "PPid:")...)
 	s.process = append(s.process, linesOf("/proc/self/limits", "")...)
@@ -100,6 +101,9 @@ func (s hostState) changed(now hostState) string {
 	only("- ", s.process, now.process)
 	only("+ ", now.process, s.process)
 	only("+ thread: ", now.threads, s.threads)
+	if now.goroutines > s.goroutines {
+		lines = append(lines, fmt.Sprintf("%d goroutines became %d", s.goroutines, now.goroutines))
+	}
 	return strings.Join(lines, "\n")
 }
 
