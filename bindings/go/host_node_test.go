@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -38,9 +39,7 @@ func newHost(dir string) *host {
 	// It has a child, hears no TERM, and waits for a word.
 	h.script("slow", "sleep 1000 &\ntrap '' TERM\necho > "+h.path("running")+"\nread line < "+h.path("go")+"\nkill $!")
 	h.script("hang", "echo >> "+h.path("hanging")+"\nexec sleep 1000")
-	// What a plugin finds: only what it inherited, save for the descriptor that ls reads the directory by.
-	h.script("look", "{ grep -E '^(Sig[PBI]|ShdPnd)' /proc/self/status; ls /proc/self/fd; } > "+h.path("seen")+
-		"\nenv > "+h.path("environment"))
+	h.lookingScript()
 	// So that Go's poller has its descriptors.
 	reader, writer, err := os.Pipe()
 	noError(err)
@@ -55,6 +54,25 @@ func (h *host) path(name string) string { return filepath.Join(h.dir, name) }
 func (h *host) script(name, onAdd string) {
 	text := "#!/bin/sh\ncat > /dev/null\n[ $CNI_COMMAND = ADD ] || exit 0\n" + onAdd + "\necho '{\"cniVersion\":\"1.0.0\"}'\n"
 	noError(os.WriteFile(h.path("bin/"+name), []byte(text), 0o755))
+}
+
+// lookingScript writes what a plugin finds: only what it inherited, save for the descriptor that ls reads the directory
+// by. Not for a shell, which clears its mask.
+func (h *host) lookingScript() {
+	awk, err := exec.LookPath("awk")
+	noError(err)
+	text := fmt.Sprintf(`#!%s -f
+BEGIN {
+	if (ENVIRON["CNI_COMMAND"] != "ADD") exit
+	while ((getline line < "/proc/self/status") > 0) if (line ~ /^(Sig[PBI]|ShdPnd)/) print line > %[2]q
+	close(%[2]q)
+	system("ls /proc/self/fd >> %[2]s")
+	system("env > %[3]s")
+	print "{\"cniVersion\":\"1.0.0\"}"
+	exit
+}
+`, awk, h.path("seen"), h.path("environment"))
+	noError(os.WriteFile(h.path("bin/look"), []byte(text), 0o755))
 }
 
 func (h *host) plugin(callbacks Callbacks) *Plugin {

@@ -154,8 +154,8 @@ def _has_processes(directory, method):
         for process in processes:
             process.join()
         assert [process.exitcode for process in processes] == [0, 0, 0]
+    its.expect_no_failure()
     its.expect_nothing_left()
-    assert not its.failures, its.failures
 
 
 def has_forked_processes(directory):

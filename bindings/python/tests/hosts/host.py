@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import json
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -41,12 +42,7 @@ class Host:
             f"sleep 1000 &\ntrap '' TERM\necho > {self.directory}/running\nread line < {self.directory}/go\nkill $!",
         )
         self._script("hang", f"echo >> {self.directory}/hanging\nexec sleep 1000")
-        # What a plugin finds: only what it inherited, save for the descriptor that ls reads the directory by.
-        self._script(
-            "look",
-            f"{{ grep -E '^(Sig[PBI]|ShdPnd)' /proc/self/status; ls /proc/self/fd; }} > {self.directory}/seen"
-            f"\nenv > {self.directory}/environment",
-        )
+        self._looking_script()
 
     def _script(self, name, on_add):
         path = self.directory / "bin" / name
@@ -54,6 +50,27 @@ class Host:
             f"#!/bin/sh\ncat > /dev/null\n[ $CNI_COMMAND = ADD ] || exit 0\n{on_add}\n"
             'echo \'{"cniVersion":"1.0.0"}\'\n'
         )
+        path.chmod(0o755)
+
+    def _looking_script(self):
+        """What a plugin finds: only what it inherited, save for the descriptor that ls reads the directory by.
+
+        Not for a shell, which clears its mask.
+        """
+        path = self.directory / "bin" / "look"
+        seen = f'"{self.directory}/seen"'
+        path.write_text(f"""#!{shutil.which("awk")} -f
+            BEGIN {{
+                if (ENVIRON["CNI_COMMAND"] != "ADD") exit
+                while ((getline line < "/proc/self/status") > 0)
+                    if (line ~ /^(Sig[PBI]|ShdPnd)/) print line > {seen}
+                close({seen})
+                system("ls /proc/self/fd >> " {seen})
+                system("env > {self.directory}/environment")
+                print "{{\\"cniVersion\\":\\"1.0.0\\"}}"
+                exit
+            }}
+        """)
         path.chmod(0o755)
 
     def plugin(self, module=cnirt, **options):
@@ -155,11 +172,10 @@ class Host:
         """What is within leaves the process as it was, no child of any kind, and nothing on the node."""
         before = state.state()
         yield
+        self.expect_no_failure()
         self.expect_nothing_left()
         state.expect_same(before)
         expect_no_child(WALL)
-        for error in self.failures:
-            raise error
 
     @contextlib.contextmanager
     def guest(self, **options):
@@ -167,6 +183,10 @@ class Host:
         with self.unchanged(), self.plugin(**options) as plugin:
             yield plugin
             assert plugin.list_pods() == []
+
+    def expect_no_failure(self):
+        for error in self.failures:
+            raise error
 
     def expect_nothing_left(self):
         devices = Path("/proc/self/net/dev").read_text().splitlines()

@@ -57,7 +57,7 @@ def has_a_thread_elsewhere(directory):
                 assert _has_veth("self")
         finally:
             done.set()
-    assert not its.failures, its.failures
+    its.expect_no_failure()
 
 
 def collects_garbage(directory):
