@@ -25,6 +25,7 @@ func hasNoStdio(h *host) {
 	syscall.CloseOnExec(copied)
 	report := os.NewFile(uintptr(copied), "report")
 	noError(debug.SetCrashOutput(report, debug.CrashOptions{}))
+	noError(report.Close())
 	for fd := range 3 {
 		noError(syscall.Close(fd))
 	}

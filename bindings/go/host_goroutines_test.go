@@ -15,6 +15,25 @@ import (
 
 // Hosts with goroutines: locked to threads in other namespaces, a collector under pressure, and an end amid calls.
 
+// The C library takes the limit of the shell as the size of every thread's stack; Go's threads are among them.
+func hasSmallStacks(h *host) {
+	var limit syscall.Rlimit
+	noError(syscall.Getrlimit(syscall.RLIMIT_STACK, &limit))
+	expect(limit.Cur == 64<<10, "stacks of %d bytes", limit.Cur)
+	h.guest(Callbacks{}, func(plugin *Plugin) {
+		var all sync.WaitGroup
+		for _, id := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
+			all.Add(1)
+			go func() {
+				defer all.Done()
+				runtime.LockOSThread()
+				h.pod(plugin, id)
+			}()
+		}
+		all.Wait()
+	})
+}
+
 // A thread in a network namespace of its own stays there, and the plugins of a handle of its own work there; the others
 // stay here.
 func hasThreadsElsewhere(h *host) {

@@ -52,7 +52,8 @@ func newHost(dir string) *host {
 func (h *host) path(name string) string { return filepath.Join(h.dir, name) }
 
 func (h *host) script(name, onAdd string) {
-	text := "#!/bin/sh\ncat > /dev/null\n[ $CNI_COMMAND = ADD ] || exit 0\n" + onAdd + "\necho '{\"cniVersion\":\"1.0.0\"}'\n"
+	text := "#!/bin/sh\ncat > /dev/null\n[ $CNI_COMMAND = ADD ] || exit 0\n" + onAdd +
+		"\necho '{\"cniVersion\":\"1.0.0\"}'\n"
 	noError(os.WriteFile(h.path("bin/"+name), []byte(text), 0o755))
 }
 

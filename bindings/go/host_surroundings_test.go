@@ -37,10 +37,10 @@ func keepsItsMemory(h *host) {
 			h.pod(plugin, "pod")
 		}
 		before := mappings()
-		for range 20 {
+		for range 10 {
 			h.pod(plugin, "pod")
 		}
-		// A few are the runtime's; these were more than a hundred plugins.
+		// A few are the runtime's; these were sixty plugins.
 		expect(mappings() < before+100, "%d mappings became %d", before, mappings())
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -25,8 +26,8 @@ var hostKinds = []struct {
 	unshare []string
 	// What the shell does before it becomes the host.
 	shell string
-	// A command that takes its rights away: before there are namespaces of its own, or within them.
-	outside, inside []string
+	// A command within the namespaces that takes its rights away.
+	within []string
 }{
 	{name: "a plain one", run: plain},
 	{name: "ignores SIGCHLD", run: ignoresSIGCHLD},
@@ -43,17 +44,19 @@ var hostKinds = []struct {
 	{name: "has lost its directory", run: hasLostItsDirectory},
 	{name: "keeps its memory", run: keepsItsMemory},
 	{name: "changes its environment", run: changesItsEnvironment},
-	{name: "has small stacks", run: plain, shell: "ulimit -s 64; "},
+	{name: "has small stacks", run: hasSmallStacks, shell: "ulimit -s 64; "},
 	{name: "has threads elsewhere", run: hasThreadsElsewhere},
 	{name: "collects garbage", run: collectsGarbage},
 	{name: "closes amid 64 calls", run: closesAmid64Calls},
 	{name: "runs plugins itself", run: runsPluginsItself},
 	{name: "answers slowly", run: answersSlowly},
-	{name: "has no rights", run: hasNoRights, inside: asNobody},
-	{name: "is rootless", run: isRootless, outside: append(asNobody, "unshare", "--user", "--map-root-user", "--net", "--mount", "--")},
+	{name: "has no rights", run: hasNoRights, within: asNobody},
+	{name: "is rootless", run: isRootless, within: slices.Concat(asNobody, asRootless)},
 }
 
 var asNobody = []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs", "--"}
+
+var asRootless = []string{"unshare", "--user", "--map-root-user", "--net", "--mount", "--"}
 
 func runHost(name string) {
 	for _, kind := range hostKinds {
@@ -69,15 +72,16 @@ func TestHosts(t *testing.T) {
 	for _, kind := range hostKinds {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
-			loses := kind.inside != nil || kind.outside != nil
+			loses := kind.within != nil
 			if loses && os.Getuid() != 0 {
 				t.Skip("only root can become nobody")
 			}
 			dir := hostDirectory(t, loses)
 			// Without an address of its own a bridge takes another one with each pod, and those beside it fail their check.
-			script := kind.shell + `[ $(id -u) != 0 ] || ip link add bridge0 address 02:00:00:00:00:01 type bridge && exec "$@"`
-			words := append(append(kind.unshare, "--"), kind.inside...)
-			words = append(append(words, kind.outside...), "sh", "-c", script, "sh", os.Args[0])
+			script := kind.shell + "[ $(id -u) != 0 ] || " +
+				`ip link add bridge0 address 02:00:00:00:00:01 type bridge && exec "$@"`
+			program := []string{"sh", "-c", script, "sh", os.Args[0]}
+			words := slices.Concat(kind.unshare, []string{"--"}, kind.within, program)
 			command := onANode(t, words[0], words[1:]...)
 			command.Env = append(os.Environ(), hostVariable+"="+kind.name, hostDirectoryVariable+"="+dir,
 				"PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")

@@ -15,7 +15,8 @@ def runs_plugins_itself(directory):
     ran = []
 
     def find(call):
-        return next((path for path in (Path(directory, call["type"]) for directory in call["dirs"]) if path.exists()), None)
+        paths = [Path(directory, call["type"]) for directory in call["dirs"]]
+        return next((path for path in paths if path.exists()), None)
 
     def execute(call):
         environment = dict(line.split("=", 1) for line in call["env"])
