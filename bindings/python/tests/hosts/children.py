@@ -11,6 +11,7 @@ import sys
 import warnings
 
 import host
+import state
 from state import LIBC
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -128,6 +129,7 @@ def has_asyncio_subprocesses(directory):
                 asyncio.set_child_watcher(watcher)
             # What asyncio makes or changes once is no doing of the library's.
             asyncio.run(_subprocesses_beside(watcher, lambda: None))
+            state.wait_for_threads(1)
             with its.guest() as plugin:
                 asyncio.run(_subprocesses_beside(watcher, lambda: its.pod(plugin)))
             if watcher is not None:

@@ -69,7 +69,7 @@ def forks_at_any_moment(directory):
             for number in range(3):
                 fork(number, plugin)
         with its.repeating(its.pod, plugin):
-            for number in range(40):
+            for number in range(20):
                 fork(number, plugin)
         for pid in staying:
             os.kill(pid, signal.SIGKILL)

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import threading
-import time
 from pathlib import Path
 
 import state
@@ -22,12 +21,11 @@ class Host:
     def __init__(self, directory):
         self.directory = Path(directory)
         self.failures = []
-        # With its first thread the C library takes a signal for itself; joined, it is in /proc for a moment longer.
-        threads = len(os.listdir("/proc/self/task"))
+        # With its first thread the C library takes a signal for itself.
+        threads = state.threads()
         with self.on_thread(lambda: None):
             pass
-        while len(os.listdir("/proc/self/task")) > threads:
-            time.sleep(0.001)
+        state.wait_for_threads(threads)
         for name in ("conf", "bin"):
             (self.directory / name).mkdir()
         for name in ("running", "go"):

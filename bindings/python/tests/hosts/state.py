@@ -52,8 +52,10 @@ def _descriptors():
 def _threads():
     for task in sorted(map(int, os.listdir("/proc/self/task"))):
         here = f"/proc/self/task/{task}"
-        yield from (f"{here} {_link(f'{here}/ns/{kind}')}" for kind in NAMESPACES)
-        yield from (f"{here} {line}" for line in _lines(f"{here}/status", OF_THREAD))
+        # It may end meanwhile.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            yield from (f"{here} {_link(f'{here}/ns/{kind}')}" for kind in NAMESPACES)
+            yield from (f"{here} {line}" for line in _lines(f"{here}/status", OF_THREAD))
 
 
 def _dispositions():
@@ -87,12 +89,22 @@ def state():
     ]
 
 
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+
+def wait_for_threads(most):
+    """A thread that was joined is in /proc for a moment longer."""
+    while threads() > most:
+        time.sleep(0.001)
+
+
 def mappings():
     return len(_lines("/proc/self/maps", ""))
 
 
 def expect_same(before):
-    """A thread that was joined is in /proc for a moment longer."""
+    """As soon as what is on its way out is gone."""
     end = time.monotonic() + 10
     while (now := state()) != before:
         gone, new = [line for line in before if line not in now], [line for line in now if line not in before]
