@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -106,7 +107,13 @@ func hostDirectory(t *testing.T, nobodys bool) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	t.Cleanup(func() {
+		// A host with an odd umask has directories that it cannot enter.
+		_ = exec.Command("chmod", "-R", "u+rwx", dir).Run()
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
 	if nobodys {
 		if err := os.Chown(dir, 65534, 65534); err != nil {
 			t.Fatal(err)
