@@ -20,6 +20,10 @@ import (
 const scenarioVariable = "CNIRT_TEST_SCENARIO"
 
 func TestMain(m *testing.M) {
+	if name, ok := os.LookupEnv(hostVariable); ok {
+		runHost(name)
+		os.Exit(0)
+	}
 	if name, ok := os.LookupEnv(scenarioVariable); ok {
 		run := func() error { return runScenario(name) }
 		if name == "" {
