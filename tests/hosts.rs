@@ -105,20 +105,52 @@ macro_rules! hosts {
 
 hosts! {
     plain a_host_without_oddities_stays_as_it_was;
+
     waits a_host_that_waits_for_any_child_finds_none;
     steals a_host_that_waits_for_clones_too_may_take_what_it_finds;
+    defaults a_host_may_leave_sigchld_alone;
     ignores a_host_may_ignore_sigchld;
     no_zombies a_host_may_have_sa_nocldwait;
-    no_stdio a_host_may_have_its_first_descriptors_closed;
-    many_descriptors a_host_may_have_10_000_descriptors;
-    large a_host_may_have_2_gib_of_memory;
-    umask a_host_may_have_any_umask;
-    no_cwd a_host_may_have_lost_its_directory;
+    reaps a_host_may_reap_all_children_in_a_handler;
+    reads_signals a_host_may_read_sigchld_from_a_descriptor;
+    subreaper a_host_may_be_a_subreaper;
+    first a_host_may_be_the_first_process_of_its_namespace;
+    adopts a_daemon_of_a_plugins_is_a_subreapers_child;
+
+    masked a_hosts_mask_and_dispositions_are_not_its_plugins;
     sigpipe a_host_gets_no_sigpipe_and_keeps_its_own;
     interrupted a_host_whose_group_is_signalled_finishes_its_set_up;
-    forking a_host_may_fork_at_any_moment;
+    stopped a_host_may_be_stopped_in_a_set_up;
+
+    no_stdio a_host_may_have_its_first_descriptors_closed;
+    many_descriptors a_host_may_have_20_000_descriptors;
     few_descriptors a_host_without_descriptors_is_told_so;
+
+    large a_host_may_have_2_gib_of_memory;
+    little_memory a_host_without_room_for_stacks_is_told_so;
+
+    umask a_host_may_have_any_umask;
+    no_cwd a_host_may_have_lost_its_directory;
+    chrooted a_host_may_have_changed_its_root;
+
+    rootless a_host_may_be_root_in_a_user_namespace_only;
+    powerless a_host_without_capabilities_is_told_so;
+    few_processes a_host_without_processes_is_told_so;
+    no_network the_library_opens_no_sockets_to_the_network;
+
+    forking a_host_may_fork_at_any_moment;
+    vforking a_program_that_a_host_executes_inherits_nothing;
+
     crowd sixteen_threads_get_sixteen_addresses;
+    small_stack a_thread_may_have_a_stack_of_64_kib;
+    coroutine a_coroutine_may_have_a_stack_of_64_kib;
+    frees a_free_ends_64_running_calls_and_leaves_nothing;
+    sets_variables a_host_may_set_variables_in_another_thread;
+
+    failing_callbacks a_callback_that_fails_fails_the_call;
+    slow_callback a_callback_that_is_slow_holds_up_nobody_else;
+    calling_back a_callback_may_not_call_its_own_handle;
+    freeing a_callback_may_free_its_handle;
 }
 
 #[test]
@@ -128,6 +160,8 @@ fn a_host_that_ends_in_a_set_up_leaves_no_process() {
         ("killed", None, Some(9)),
         ("crashes", None, Some(11)),
         ("terminated", None, Some(15)),
+        // Running out of memory.
+        ("starves", None, Some(6)),
     ] {
         let mut host = Host::start(end, None);
         // `timeout` ends as its program has.
@@ -140,7 +174,22 @@ fn a_host_that_ends_in_a_set_up_leaves_no_process() {
 #[test]
 fn the_plain_way_of_starting_plugins_keeps_most_promises() {
     // The host may hear of a plugin and find it among its children; that is not checked then, all the rest is.
-    for kind in ["plain", "steals", "ignores", "no_zombies", "no_stdio", "interrupted", "few_descriptors", "sigpipe"] {
+    for kind in [
+        "plain",
+        "steals",
+        "ignores",
+        "no_zombies",
+        "no_stdio",
+        "interrupted",
+        "stopped",
+        "few_descriptors",
+        "little_memory",
+        "sigpipe",
+        "rootless",
+        "small_stack",
+        "frees",
+        "sets_variables",
+    ] {
         Host::start(kind, Some("direct")).ends_well();
     }
 }
