@@ -16,15 +16,24 @@ use std::time::{Duration, Instant};
 /// The most that one host may take: some ten times of what it takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// An empty directory of this name, which stays.
+fn empty_directory(name: &str) -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&directory);
+    std::fs::create_dir(&directory).unwrap();
+    directory
+}
+
 /// The program, compiled by the first test that needs it.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hosts");
-        let _ = std::fs::remove_dir_all(&directory);
-        std::fs::create_dir(&directory).unwrap();
-        common::compile("../hosts/host.c", &directory)
-    })
+    PROGRAM.get_or_init(|| common::compile("../hosts/host.c", &empty_directory("hosts")))
+}
+
+/// The one that loads the library itself.
+fn loader() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| common::compile_alone("../hosts/copies.c", &empty_directory("copies")))
 }
 
 struct Host {
@@ -34,13 +43,17 @@ struct Host {
 
 impl Host {
     fn start(kind: &str, spawn: Option<&str>) -> Self {
+        Self::start_program(program(), kind, &[], spawn)
+    }
+
+    fn start_program(program: &Path, kind: &str, more: &[&Path], spawn: Option<&str>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new("unshare");
         if !rustix::process::geteuid().is_root() {
             command.args(["--user", "--map-root-user"]);
         }
         command.args(["--net", "--mount", "timeout", "--foreground", "--signal=KILL"]);
-        command.arg(PATIENCE.as_secs().to_string()).arg(program()).arg(kind).arg(directory.path());
+        command.arg(PATIENCE.as_secs().to_string()).arg(program).arg(kind).arg(directory.path()).args(more);
         // Also in the nannies, which have the host's memory.
         command.env("CNIRT_TEST_MARKER", directory.path()).env_remove("CNIRT_SPAWN");
         if let Some(way) = spawn {
@@ -169,6 +182,19 @@ fn a_host_that_ends_in_a_set_up_leaves_no_process() {
         assert_eq!((status.code(), status.signal()), (exit, signal), "{end}");
         nothing_is_left(host.directory.path());
     }
+}
+
+#[test]
+fn a_host_may_load_the_library_again_and_again() {
+    Host::start_program(loader(), "again", &[&common::shared_library()], None).ends_well();
+}
+
+#[test]
+fn two_copies_of_the_library_do_not_disturb_each_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let copy = directory.path().join("copy.so");
+    std::fs::copy(common::shared_library(), &copy).unwrap();
+    Host::start_program(loader(), "two", &[&common::shared_library(), &copy], None).ends_well();
 }
 
 #[test]

@@ -45,7 +45,11 @@ unsafe extern "C" fn log(
     unsafe { &*data.cast::<Data>() }.told.lock().unwrap().push(line);
     tracing::error!("from within the log callback");
     // What needs no handle, or another one, may be called.
-    crate::capi::guard::protected(&Dispatch::none(), || Ok(tracing::error!("from within a call of it"))).unwrap();
+    let call = || {
+        tracing::error!("from within a call of it");
+        Ok(())
+    };
+    crate::capi::guard::protected(&Dispatch::none(), call).unwrap();
 }
 
 fn table(data: &Data) -> cni_callbacks {

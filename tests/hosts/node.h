@@ -67,7 +67,7 @@ static void built_in_loopback(void) {
 }
 
 /* A network of bridge and host-local, and plugins that do as a comment says at ADD, and nothing else. */
-static void make_node(void) {
+static void make_files(void) {
     static const struct {
         const char *name, *add;
     } plugins[] = {
@@ -89,8 +89,7 @@ static void make_node(void) {
                   "ls /proc/self/fd; tr '\\0' '\\n' < /proc/$$/environ | grep ^CNIRT_TEST_SET\n"
                   "} < /proc/$$/status > $D/seen 2>&1"},
     };
-    char text[4096], options[2048], path[32];
-    char *error = NULL;
+    char text[4096], path[32];
     size_t index;
     expect(mkfifo(in_node("running"), 0600) == 0 && mkfifo(in_node("go"), 0600) == 0, "the fifos");
     expect(mkdir(in_node("conf"), 0700) == 0 && mkdir(in_node("bin"), 0700) == 0, "directories in %s", node_dir);
@@ -107,6 +106,10 @@ static void make_node(void) {
                  plugins[index].add);
         write_file(in_node(path), text, 0700);
     }
+}
+
+static void open_handle(void) {
+    char options[2048], *error = NULL;
     snprintf(options, sizeof options,
              "{\"confDir\": \"%s\", \"cacheDir\": \"%s\", \"binDirs\": [\"%s\", \"/opt/cni/bin\", \"/usr/lib/cni\"],"
              " \"builtin\": [%s], \"loopback\": %s, \"timeoutMs\": 60000, \"pluginEnv\": {\"CNIRT_TEST_MARKER\": \"%s\"}%s}",
@@ -114,6 +117,11 @@ static void make_node(void) {
              more_options);
     expect(cni_plugin_new(options, callbacks, &plugin, &error) == CNI_OK, "a handle: %s", words(error));
     cni_string_free(error);
+}
+
+static void make_node(void) {
+    make_files();
+    open_handle();
 }
 
 /* A pod's request; `networks` is JSON to put behind it, or "". */
