@@ -138,6 +138,7 @@ hosts! {
     no_stdio a_host_may_have_its_first_descriptors_closed;
     many_descriptors a_host_may_have_20_000_descriptors;
     few_descriptors a_host_without_descriptors_is_told_so;
+    full_system a_host_whose_system_is_full_is_told_so;
 
     large a_host_may_have_2_gib_of_memory;
     little_memory a_host_without_room_for_stacks_is_told_so;

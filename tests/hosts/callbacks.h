@@ -91,7 +91,7 @@ static int32_t takes_its_time(cni_reply *reply) {
 }
 
 static void *attaches_too_late(void *unused) {
-    answers("set-up", cni_setup_pod, "{\"id\": \"pod\", \"timeoutMs\": 250}", CNI_E_TIMEOUT, "\"class\":\"CNI_E_TIMEOUT\"");
+    answers("set-up", cni_setup_pod, "{\"id\": \"pod\", \"timeoutMs\": 250}", CNI_E_TIMEOUT, "CNI_E_TIMEOUT");
     return unused;
 }
 

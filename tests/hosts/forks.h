@@ -48,19 +48,18 @@ static void use_the_handle_and_end(void) {
     exit(failures);
 }
 
-static void stay(void) {
+static void use_the_handle_and_stay(void) {
     use_the_handle();
     for (;;) pause();
 }
 
 /* Children while a plugin still has all of its input to read: that one keeps what it inherited, these end. */
 static void fork_in_a_set_up(void) {
-    static void (*const children[])(void) = {stay, end_with_everything, use_the_handle_and_end};
+    static void (*const children[])(void) = {use_the_handle_and_stay, end_with_everything, use_the_handle_and_end};
     enum { CHILDREN = sizeof children / sizeof *children };
     pid_t pids[CHILDREN];
     pthread_t other;
-    int index, status = -1;
-    char wait_briefly[512];
+    int index;
     make_netns("slow");
     pthread_create(&other, NULL, attaches_slowly, NULL);
     slow_runs();
@@ -71,19 +70,15 @@ static void fork_in_a_set_up(void) {
         alarm(20);
         children[index]();
     }
-    for (index = 1; index < CHILDREN; ++index) {
-        expect(waitpid(pids[index], &status, 0) == pids[index] && status == 0, "child %d: %#x", index, (unsigned)status);
-    }
+    for (index = 1; index < CHILDREN; ++index) ends_with(pids[index], 0, "a child");
     /* They took nothing along. */
-    snprintf(wait_briefly, sizeof wait_briefly, "{\"id\": \"slow\", \"timeoutMs\": 50}");
-    answers("teardown meanwhile", cni_teardown_pod, wait_briefly, CNI_E_TIMEOUT, "");
+    answers("teardown meanwhile", cni_teardown_pod, "{\"id\": \"slow\", \"timeoutMs\": 50}", CNI_E_TIMEOUT, "");
     expect(!can_lock_everything(), "the pod's lock is free");
     slow_goes();
     pthread_join(other, NULL);
     expect(can_lock_everything(), "the pod's lock, which a child has inherited, is not free");
     kill(pids[0], SIGKILL);
-    waitpid(pids[0], &status, 0);
-    expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "the child that stays: %#x", (unsigned)status);
+    ends_with(pids[0], W_EXITCODE(0, SIGKILL), "the child that stays");
     succeeds("teardown", cni_teardown_pod, request("slow", ""), "\"network\":\"slow\"");
     remove_netns("slow");
 }
@@ -98,7 +93,6 @@ static void forking(void) {
     heard_child = 0;
     pthread_create(&other, NULL, pods_until_over, &count);
     while (__atomic_load_n(&count, __ATOMIC_SEQ_CST) < 1000 && forks < MOST) {
-        int status = -1;
         pid_t child = fork();
         if (child == 0) {
             prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -113,8 +107,7 @@ static void forking(void) {
             staying[forks] = child;
         } else {
             int code = forks % 8 == 1 ? 0 : forks % 8;
-            expect(waitpid(child, &status, 0) == child, "a child of its own: %m");
-            expect(WIFEXITED(status) && WEXITSTATUS(status) == code, "status %d, not %#x", code, status);
+            ends_with(child, W_EXITCODE(code, 0), "a child of its own");
         }
         ++forks;
         nap(1000);
@@ -159,13 +152,12 @@ static void vforking(void) {
     snprintf(count, sizeof count, "%d", inheritable());
     pthread_create(&other, NULL, pods_of_a_thread, &over_now);
     for (forks = 0; forks < LEAST || !__atomic_load_n(&over_now, __ATOMIC_SEQ_CST); ++forks) {
-        int status = -1;
         pid_t child = vfork();
         if (child == 0) {
             execl("/proc/self/exe", "host", "count", count, (char *)NULL);
             _exit(1);
         }
-        expect(waitpid(child, &status, 0) == child && status == 0, "a program of its own: %#x", (unsigned)status);
+        ends_with(child, 0, "a program of its own");
     }
     pthread_join(other, NULL);
     expect(direct || heard_child <= forks, "%d SIGCHLD for %d forks", (int)heard_child, forks);

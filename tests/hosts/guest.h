@@ -53,6 +53,12 @@ static void *waiter(void *unused) {
     return unused;
 }
 
+static void ends_with(pid_t child, int expected, const char *what) {
+    int status = -1;
+    pid_t ended = waitpid(child, &status, 0);
+    expect(ended == child && status == expected, "%s: status %#x", what, (unsigned)status);
+}
+
 /* For hosts with children of their own. */
 static void waits_not(void) {
     waiting = -1;

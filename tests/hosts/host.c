@@ -13,6 +13,7 @@
 #include "forks.h"
 #include "memory.h"
 #include "places.h"
+#include "refusals.h"
 #include "rights.h"
 #include "signals.h"
 #include "threads.h"
@@ -43,6 +44,7 @@ static const struct kind {
     {"no_stdio", no_stdio, one_pod},
     {"many_descriptors", many_descriptors, one_pod},
     {"few_descriptors", few_descriptors, without_descriptors},
+    {"full_system", fills_the_system, full_system},
     /* Memory. */
     {"large", large, one_pod},
     {"little_memory", large_heap, without_mappings},

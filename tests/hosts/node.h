@@ -85,7 +85,8 @@ static void make_files(void) {
         /* Says more than anybody wants to hear. */
         {"giant", "head -c 300000000 /dev/zero"},
         /* Writes down what it finds; its signals before it has children, as the shell blocks all of them then. */
-        {"probe", "{ while read -r line; do case $line in SigPnd*|ShdPnd*|SigBlk*|SigIgn*) echo \"$line\";; esac; done\n"
+        {"probe", "{ while read -r line; do\n"
+                  "case $line in SigPnd*|ShdPnd*|SigBlk*|SigIgn*) echo \"$line\";; esac; done\n"
                   "ls /proc/self/fd; tr '\\0' '\\n' < /proc/$$/environ | grep ^CNIRT_TEST_SET\n"
                   "} < /proc/$$/status > $D/seen 2>&1"},
     };
@@ -112,7 +113,8 @@ static void open_handle(void) {
     char options[2048], *error = NULL;
     snprintf(options, sizeof options,
              "{\"confDir\": \"%s\", \"cacheDir\": \"%s\", \"binDirs\": [\"%s\", \"/opt/cni/bin\", \"/usr/lib/cni\"],"
-             " \"builtin\": [%s], \"loopback\": %s, \"timeoutMs\": 60000, \"pluginEnv\": {\"CNIRT_TEST_MARKER\": \"%s\"}%s}",
+             " \"builtin\": [%s], \"loopback\": %s, \"timeoutMs\": 60000,"
+             " \"pluginEnv\": {\"CNIRT_TEST_MARKER\": \"%s\"}%s}",
              in_node("conf"), in_node("cache"), in_node("bin"), builtin, loopback ? "true" : "false", node_dir,
              more_options);
     expect(cni_plugin_new(options, callbacks, &plugin, &error) == CNI_OK, "a handle: %s", words(error));
