@@ -17,9 +17,8 @@ static void *ends(void *unused) {
 }
 
 static void exits(void) {
-    static const struct rlimit none = {0, 0};
     pthread_t other;
-    setrlimit(RLIMIT_CORE, &none);
+    no_core();
     make_netns("slow");
     pthread_create(&other, NULL, ends, NULL);
     succeeds("set-up", cni_setup_pod, request("slow", AFTER_NET("slow")), "");

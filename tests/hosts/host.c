@@ -55,7 +55,7 @@ static const struct kind {
     /* Rights. */
     {"rootless", rootless, one_pod},
     {"powerless", powerless, without_rights},
-    {"few_processes", rootless, few_processes},
+    {"few_processes", rootless_without_cores, few_processes},
     {"no_network", without_sockets, without_network},
     /* Forks. */
     {"forking", waits_not, forking},

@@ -83,8 +83,7 @@ static void wants_all_output(void) {
 
 /* A plugin's output, which the host has allowed, is more than the system gives. */
 static void starves(void) {
-    static const struct rlimit none = {0, 0};
-    setrlimit(RLIMIT_CORE, &none);
+    no_core();
     make_netns("pod");
     limit_address_space(64 << 20);
     succeeds("set-up", cni_setup_pod, request("pod", ONLY("giant")), "");

@@ -77,6 +77,12 @@ static void without_rights(void) {
 
 /* --- processes --- */
 
+/* Programs of Go's abort without threads. */
+static void rootless_without_cores(void) {
+    rootless();
+    no_core();
+}
+
 /* A set-up that may have this many more processes, threads included. */
 static cni_rc with_processes(int more, int now, char **out) {
     struct rlimit normal, low;
@@ -93,9 +99,8 @@ static cni_rc with_processes(int more, int now, char **out) {
 /* The user's processes here: this one's threads, as the user namespace is this one's. */
 static void few_processes(void) {
     int refused = 0, failed = 0, succeeded = 0, more;
-    char *before, *out;
+    char *out;
     make_netns("pod");
-    before = state();
     for (more = 0; more < 60 && succeeded < 3; ++more) {
         cni_rc rc = with_processes(more, 2, &out);
         if (rc == CNI_E_IO) {
@@ -112,10 +117,8 @@ static void few_processes(void) {
         cni_string_free(out);
         succeeds("teardown", cni_teardown_pod, request("pod", ""), "");
         nothing_left("by a teardown");
-        same_as(before);
     }
     expect(refused > 0 && failed > 0 && succeeded == 3, "%d refused, %d failed, %d done", refused, failed, succeeded);
-    free(before);
     remove_netns("pod");
 }
 
