@@ -51,8 +51,23 @@ static void crowd(void) {
 
 enum { SMALL = 64 * 1024 };
 
-static void *small_main(void *unused) {
+/* What is nested as deep as a record of it may be needs the most stack. */
+static void on_little_stack(void) {
+    enum { DEEP = 120 };
+    char deep[512];
+    char *at = deep + sprintf(deep, ", \"capabilityArgs\": {\"a\": ");
+    memset(at, '[', DEEP);
+    memset(at + DEEP, ']', DEEP);
+    strcpy(at + 2 * DEEP, "}");
     one_pod();
+    make_netns("deep");
+    succeeds("set-up", cni_setup_pod, request("deep", deep), "10.77.0.");
+    succeeds("teardown", cni_teardown_pod, request("deep", ""), "\"network\":\"net\"");
+    remove_netns("deep");
+}
+
+static void *small_main(void *unused) {
+    on_little_stack();
     return unused;
 }
 
@@ -74,7 +89,7 @@ static void in_a_coroutine(void) {
     there.uc_stack.ss_sp = stack;
     there.uc_stack.ss_size = SMALL;
     there.uc_link = &here;
-    makecontext(&there, one_pod, 0);
+    makecontext(&there, on_little_stack, 0);
     swapcontext(&here, &there);
     munmap(stack, SMALL);
 }
