@@ -81,7 +81,7 @@ static void *interrupts(void *slow) {
     }
     while (slow == NULL && !quiet) {
         signal_the_group();
-        nap(1000);
+        nap(50);
     }
     return NULL;
 }
@@ -97,11 +97,14 @@ static void attach_slowly(void *(*other_does)(void *), void *argument) {
 }
 
 static void during_signals(void) {
+    enum { PODS = 20 };
     pthread_t other;
+    int index;
     attach_slowly(interrupts, "");
     /* At any moment, too: between clone and exec a plugin is in the host's group. */
     pthread_create(&other, NULL, interrupts, NULL);
     pod("pod");
+    for (index = 0; index < PODS; ++index) POD_OF("family");
     quiet = 1;
     pthread_join(other, NULL);
     expect(heard_others > 60, "the host's handlers ran");
