@@ -94,7 +94,7 @@ fn marked(directory: &Path) -> Vec<String> {
 
 /// Waits until nothing with the host's marker runs any more.
 fn nothing_is_left(directory: &Path) {
-    let end = Instant::now() + Duration::from_secs(5);
+    let end = Instant::now() + Duration::from_secs(30);
     loop {
         let left = marked(directory);
         if left.is_empty() {

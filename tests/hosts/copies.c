@@ -117,7 +117,9 @@ static void again_and_again(char **paths) {
             mappings = lines("/proc/self/maps");
         }
     }
+    load(path_of_it);
     same_as(before);
+    unload();
     free(before);
     /* The C library may still get some memory for a thread. */
     more = lines("/proc/self/maps") - mappings;
@@ -178,7 +180,9 @@ static void two_at_once(char **paths) {
     pthread_barrier_init(&both, NULL, 2);
     for (index = 0; index < 2; ++index) pthread_create(&threads[index], NULL, has_pods, paths[index]);
     for (index = 0; index < 2; ++index) pthread_join(threads[index], NULL);
+    load(paths[0]);
     same_as(before);
+    unload();
     free(before);
 }
 
