@@ -44,6 +44,12 @@ unsafe extern "C" fn log(
     // SAFETY: as above.
     unsafe { &*data.cast::<Data>() }.told.lock().unwrap().push(line);
     tracing::error!("from within the log callback");
+    // What needs no handle, or another one, may be called.
+    let call = || {
+        tracing::error!("from within a call of it");
+        Ok(())
+    };
+    crate::capi::guard::protected(&Dispatch::none(), call).unwrap();
 }
 
 fn table(data: &Data) -> cni_callbacks {

@@ -1,16 +1,29 @@
 //! Log lines go to the host's callback, and nowhere else.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Weak;
 
 use serde_json::{Map, Value};
+use tracing::dispatcher::with_default;
 use tracing::field::{Field, Visit};
 use tracing::span;
 use tracing::subscriber::Interest;
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 
 use crate::capi::callbacks::Callbacks;
 use crate::capi::guard::reentry::HandleId;
+
+thread_local! {
+    /// Whether this thread is in a log callback, of whatever handle.
+    static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `body`, whose log lines go to `log`, and nowhere in a log callback: there tracing is in the middle of a line, and
+/// would panic if it were told of another place to log to.
+pub(super) fn logging_to<R>(log: &Dispatch, body: impl FnOnce() -> R) -> R {
+    if IN_CALLBACK.get() { body() } else { with_default(log, body) }
+}
 
 /// Forwards events; spans are not followed, as every event carries its own fields.
 pub(super) struct LogCallback {
@@ -44,12 +57,14 @@ impl Subscriber for LogCallback {
         let mut line = Line::default();
         event.record(&mut line);
         let metadata = event.metadata();
+        IN_CALLBACK.set(true);
         callbacks.write_log(
             number(*metadata.level()),
             metadata.target(),
             &line.message,
             &Value::Object(line.fields).to_string(),
         );
+        IN_CALLBACK.set(false);
     }
 
     fn enter(&self, _: &span::Id) {}

@@ -46,3 +46,6 @@ pub use runtime::{
     cni_runtime_free, cni_runtime_gc, cni_runtime_new, cni_runtime_plugin_version, cni_runtime_status,
     cni_runtime_validate,
 };
+
+#[cfg(test)]
+mod panic_tests;

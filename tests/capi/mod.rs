@@ -27,16 +27,25 @@ pub(crate) fn run(command: &mut Command) -> String {
 
 /// Compiles a program of `tests/capi` against the shared library, by the name that it will have once installed.
 pub(crate) fn compile(source: &str, into: &Path) -> PathBuf {
+    let library = into.join("libcnirt.so.0");
+    std::os::unix::fs::symlink(shared_library(), &library).unwrap();
+    gcc(source, into, &[library.display().to_string(), format!("-Wl,-rpath,{}", into.display())])
+}
+
+/// Compiles a program of `tests/capi` that loads the shared library itself.
+pub(crate) fn compile_alone(source: &str, into: &Path) -> PathBuf {
+    gcc(source, into, &[])
+}
+
+fn gcc(source: &str, into: &Path, libraries: &[String]) -> PathBuf {
     let program = into.join("program");
-    std::os::unix::fs::symlink(shared_library(), into.join("libcnirt.so.0")).unwrap();
     run(Command::new("gcc")
         .args(["-Wall", "-Wextra", "-Werror", "-O1", "-g", "-pthread"])
         .arg(format!("-I{}", root().join("include").display()))
         .arg(root().join("tests/capi").join(source))
         .arg("-o")
         .arg(&program)
-        .arg(into.join("libcnirt.so.0"))
-        .arg(format!("-Wl,-rpath,{}", into.display())));
+        .args(libraries));
     program
 }
 

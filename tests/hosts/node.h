@@ -14,9 +14,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#ifndef EACH_THREADS
+#define EACH_THREADS
+#endif
+
 /* An absolute path. */
 static char node_dir[256];
-static cni_plugin *plugin;
+/* What the handle is made with; lo is the plugin's unless it is built in. */
+static const char *more_options = "";
+static const char *builtin = "";
+static int loopback = 1;
+static const cni_callbacks *callbacks;
+static EACH_THREADS cni_plugin *plugin;
 static int failures;
 /* Standard error, also where the host has it closed. */
 static FILE *report;
@@ -52,10 +61,38 @@ static void write_file(const char *path, const char *content, mode_t mode) {
     expect(chmod(path, mode) == 0, "the mode of %s", path);
 }
 
-/* A network of bridge and host-local; a plugin that waits for a word, and has a child; one that reads nothing. */
-static void make_node(void) {
-    char text[4096], options[2048];
-    char *error = NULL;
+/* For hosts in which no program of Go's can run. */
+static void built_in_loopback(void) {
+    builtin = "\"loopback\"";
+}
+
+/* A network of bridge and host-local, and plugins that do as a comment says at ADD, and nothing else. */
+static void make_files(void) {
+    static const struct {
+        const char *name, *add;
+    } plugins[] = {
+        /* Waits for a word, and has a child. */
+        {"slow", "sleep 1000 &\ntrap '' TERM\necho > $D/running\nread line < $D/go\nkill $!\ncat > /dev/null"},
+        /* Says that it runs, and does not end. */
+        {"hangs", "echo > $D/hangs.$CNI_CONTAINERID\nexec sleep 1000"},
+        /* Reads nothing. */
+        {"deaf", "exec <&-\nsleep 0.1"},
+        /* Leaves a child in its group. */
+        {"family", "sleep 1000 < /dev/null > /dev/null 2>&1 &"},
+        /* Leaves one elsewhere. */
+        {"daemon", "setsid sh -c \"echo \\$\\$ > $D/daemon.pid; exec sleep 1000\" < /dev/null > /dev/null 2>&1 &\n"
+                   "until [ -s $D/daemon.pid ]; do sleep 0.01; done"},
+        /* Says more than anybody wants to hear. */
+        {"giant", "head -c 300000000 /dev/zero"},
+        /* Writes down what it finds; its signals before it has children, as the shell blocks all of them then. */
+        {"probe", "{ while read -r line; do\n"
+                  "case $line in SigPnd*|ShdPnd*|SigBlk*|SigIgn*) echo \"$line\";; esac; done\n"
+                  "ls /proc/self/fd; tr '\\0' '\\n' < /proc/$$/environ | grep ^CNIRT_TEST_SET\n"
+                  "} < /proc/$$/status > $D/seen 2>&1"},
+    };
+    char text[4096], path[32];
+    size_t index;
+    expect(mkfifo(in_node("running"), 0600) == 0 && mkfifo(in_node("go"), 0600) == 0, "the fifos");
     expect(mkdir(in_node("conf"), 0700) == 0 && mkdir(in_node("bin"), 0700) == 0, "directories in %s", node_dir);
     snprintf(text, sizeof text,
              "{\"cniVersion\": \"1.0.0\", \"name\": \"net\", \"plugins\": ["
@@ -63,20 +100,30 @@ static void make_node(void) {
              " \"ranges\": [[{\"subnet\": \"10.77.0.0/24\"}]]}}]}",
              in_node("ipam"));
     write_file(in_node("conf/net.conflist"), text, 0600);
-    snprintf(text, sizeof text,
-             "#!/bin/sh\n[ $CNI_COMMAND = ADD ] || exit 0\nsleep 1000 &\ntrap '' TERM\n"
-             "echo > %s\nread line < %s\nkill $!\n"
-             "cat > /dev/null\n"
-             "echo '{\"cniVersion\":\"1.0.0\"}'\n",
-             in_node("running"), in_node("go"));
-    write_file(in_node("bin/slow"), text, 0700);
-    write_file(in_node("bin/deaf"), "#!/bin/sh\nexec <&-\nsleep 0.1\necho '{\"cniVersion\":\"1.0.0\"}'\n", 0700);
+    for (index = 0; index < sizeof plugins / sizeof *plugins; ++index) {
+        snprintf(path, sizeof path, "bin/%s", plugins[index].name);
+        snprintf(text, sizeof text,
+                 "#!/bin/sh\n[ $CNI_COMMAND = ADD ] || exit 0\nD=%s\n%s\necho '{\"cniVersion\":\"1.0.0\"}'\n", node_dir,
+                 plugins[index].add);
+        write_file(in_node(path), text, 0700);
+    }
+}
+
+static void open_handle(void) {
+    char options[2048], *error = NULL;
     snprintf(options, sizeof options,
              "{\"confDir\": \"%s\", \"cacheDir\": \"%s\", \"binDirs\": [\"%s\", \"/opt/cni/bin\", \"/usr/lib/cni\"],"
-             " \"builtin\": [], \"timeoutMs\": 60000, \"pluginEnv\": {\"CNIRT_TEST_MARKER\": \"%s\"}}",
-             in_node("conf"), in_node("cache"), in_node("bin"), node_dir);
-    expect(cni_plugin_new(options, NULL, &plugin, &error) == CNI_OK, "a handle: %s", words(error));
+             " \"builtin\": [%s], \"loopback\": %s, \"timeoutMs\": 60000,"
+             " \"pluginEnv\": {\"CNIRT_TEST_MARKER\": \"%s\"}%s}",
+             in_node("conf"), in_node("cache"), in_node("bin"), builtin, loopback ? "true" : "false", node_dir,
+             more_options);
+    expect(cni_plugin_new(options, callbacks, &plugin, &error) == CNI_OK, "a handle: %s", words(error));
     cni_string_free(error);
+}
+
+static void make_node(void) {
+    make_files();
+    open_handle();
 }
 
 /* A pod's request; `networks` is JSON to put behind it, or "". */
@@ -112,12 +159,16 @@ static const char *large_request(const char *id, const char *type) {
 
 typedef cni_rc operation(cni_plugin *, const char *, char **);
 
-static void succeeds(const char *what, operation *call, const char *request, const char *part) {
+static void answers(const char *what, operation *call, const char *request, cni_rc expected, const char *part) {
     char *out = NULL;
     cni_rc rc = call(plugin, request, &out);
-    expect(rc == CNI_OK && strstr(words(out), part) != NULL, "%s of %.200s: %s %s", what, request, cni_rc_name(rc),
+    expect(rc == expected && strstr(words(out), part) != NULL, "%s of %.200s: %s %s", what, request, cni_rc_name(rc),
            words(out));
     cni_string_free(out);
+}
+
+static void succeeds(const char *what, operation *call, const char *request, const char *part) {
+    answers(what, call, request, CNI_OK, part);
 }
 
 /* A pod's whole life. */
@@ -144,8 +195,19 @@ static void slow_goes(void) {
     expect(go != NULL && fputs("\n", go) >= 0 && fclose(go) == 0, "the slow plugin goes on");
 }
 
-#define SLOW \
-    ", \"networks\": [{\"name\": \"net\"}, {\"config\":" \
-    " {\"cniVersion\": \"1.0.0\", \"name\": \"slow\", \"type\": \"slow\"}}]"
+#define NETWORK(type) "{\"config\": {\"cniVersion\": \"1.0.0\", \"name\": \"" type "\", \"type\": \"" type "\"}}"
+/* For `request`: this plugin's network alone, or after the one that is real. */
+#define ONLY(type) ", \"networks\": [" NETWORK(type) "]"
+#define AFTER_NET(type) ", \"networks\": [{\"name\": \"net\"}, " NETWORK(type) "]"
+
+/* Attaches a pod to a network of this plugin alone, and detaches it. */
+static void pod_of(const char *id, const char *type, const char *networks) {
+    make_netns(id);
+    succeeds("set-up", cni_setup_pod, request(id, networks), type);
+    succeeds("teardown", cni_teardown_pod, request(id, ""), type);
+    remove_netns(id);
+}
+
+#define POD_OF(type) pod_of(type, "\"network\":\"" type "\"", ONLY(type))
 
 #endif

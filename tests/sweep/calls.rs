@@ -49,7 +49,7 @@ const WRITE: &[Fault] = &[
     Fault::Short,
 ];
 const OPEN: &[Fault] = fails!(EACCES EDQUOT EINTR EIO ELOOP EMFILE ENFILE ENOMEM ENOSPC EROFS);
-const CLONE: &[Fault] = fails!(EAGAIN ENOMEM EPERM ENOSYS);
+const CLONE: &[Fault] = fails!(EAGAIN EMFILE ENFILE ENOMEM EPERM ENOSYS);
 const MKDIR: &[Fault] = fails!(EACCES EDQUOT EIO EMLINK ENOMEM ENOSPC EROFS);
 const POLL: &[Fault] = fails!(EINTR ENOMEM);
 const RENAME: &[Fault] = fails!(EACCES EDQUOT EIO ENOMEM ENOSPC EROFS);

@@ -13,9 +13,9 @@ use std::ffi::c_char;
 
 use serde::Serialize;
 use tracing::Dispatch;
-use tracing::dispatcher::with_default;
 
 use crate::capi::handle::{Opaque, Running};
+use crate::capi::log::logging_to;
 use crate::capi::rc::cni_rc;
 use crate::capi::strings::{Answer, clear};
 use crate::error::Result;
@@ -23,14 +23,14 @@ use crate::error::Result;
 /// Runs `body` so that nothing of it reaches the host but its result; log lines go to `log`.
 pub(super) fn protected<R: Send>(log: &Dispatch, body: impl FnOnce() -> Result<R> + Send) -> Result<R> {
     panic::install_hook();
-    stack::with_enough(|| with_default(log, || panic::caught(body)))?
+    stack::with_enough(|| logging_to(log, || panic::caught(body)))?
 }
 
 /// Runs `body` where it is, whatever the stack: for what needs little of it and must not fail for want of a thread. Logs
 /// nowhere.
 pub(super) fn quiet<R>(body: impl FnOnce() -> Result<R>) -> Result<R> {
     panic::install_hook();
-    with_default(&Dispatch::none(), || panic::caught(body))
+    logging_to(&Dispatch::none(), || panic::caught(body))
 }
 
 /// Runs a call without a handle that answers JSON.

@@ -53,5 +53,34 @@ pub(super) fn install_hook() {
 pub(super) fn caught<R>(body: impl FnOnce() -> Result<R>) -> Result<R> {
     let _inside = Inside::set(true);
     // State behind a handle is built aside and swapped, and poisoned locks are taken over: nothing is seen half made.
+    let body = || {
+        #[cfg(test)]
+        injected::happen();
+        body()
+    };
     panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| Err(error_of_panic(payload)))
+}
+
+/// A panic for tests, as no argument makes the library panic that anybody knows of.
+#[cfg(test)]
+pub(in crate::capi) mod injected {
+    use std::cell::Cell;
+
+    thread_local! {
+        static ARMED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// The next guarded call on this thread panics.
+    pub(in crate::capi) fn arm() {
+        ARMED.set(true);
+    }
+
+    /// Whether it has not happened; it does not any more.
+    pub(in crate::capi) fn disarm() -> bool {
+        ARMED.replace(false)
+    }
+
+    pub(super) fn happen() {
+        assert!(!disarm(), "injected");
+    }
 }

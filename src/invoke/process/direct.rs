@@ -153,8 +153,9 @@ const _: () = assert!(size_of::<PidfdInfo>() == 64);
 
 /// The status of a child that somebody else has waited for, as the kernel remembers it.
 fn remembered_status(pidfd: BorrowedFd<'_>) -> Option<Status> {
-    // The other's wait may be about to end: the status is there a moment after the child is not.
-    for attempt in 0..10u64 {
+    // The other's wait may be about to end: the status is there a moment after the child is not, or, on a busy machine,
+    // seconds.
+    for attempt in 0..40u64 {
         let mut info = PidfdInfo { mask: INFO_EXIT, ..PidfdInfo::default() };
         // SAFETY: the request's number has the struct's size in it, and the kernel writes no more than that.
         let done = unsafe { sys::ioctl(pidfd.as_raw_fd(), GET_INFO, (&raw mut info).cast()) };
