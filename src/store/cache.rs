@@ -329,7 +329,6 @@ impl Cache {
 /// Room for an entry that [`Cache::prepare`] has found: the directories, open, and the file that it is written to. Dropped,
 /// it leaves nothing.
 #[derive(Debug)]
-#[must_use]
 pub struct Prepared {
     cache: Cache,
     key: Key,
