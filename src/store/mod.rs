@@ -23,7 +23,7 @@ mod sys;
 
 pub use atomic::Durability;
 pub(crate) use cache::Stamp;
-pub use cache::{Cache, CacheEntry, Cached, Key};
+pub use cache::{Cache, CacheEntry, Cached, Key, Prepared};
 pub(crate) use holder::boot_id;
 pub(crate) use intent::{Intended, Intent, Intents, Progress, Recorded};
 pub(crate) use lock::{Locked, Locks};

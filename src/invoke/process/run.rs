@@ -240,20 +240,13 @@ impl<'a> Run<'a> {
                     Source::Stdout => self.read_stdout(),
                     Source::Stderr => self.read_stderr(),
                     Source::Cancel => {}
-                    Source::Child => {
-                        while let Some(news) = child.news() {
-                            match news {
-                                // Seldom more at once; the next poll tells.
-                                News::Started => break,
-                                News::NotStarted(failure) => return Ok(End::NotStarted(failure)),
-                                News::Lost => return Ok(End::Lost),
-                                News::Exited(status) => {
-                                    self.exited(status);
-                                    break;
-                                }
-                            }
-                        }
-                    }
+                    // Seldom more than one at once; the next poll tells.
+                    Source::Child => match child.news() {
+                        None | Some(News::Started) => {}
+                        Some(News::NotStarted(failure)) => return Ok(End::NotStarted(failure)),
+                        Some(News::Lost) => return Ok(End::Lost),
+                        Some(News::Exited(status)) => self.exited(status),
+                    },
                 }
             }
         }
