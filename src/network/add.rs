@@ -120,7 +120,7 @@ impl CniConfig {
             return Err(error.with_network(network.name, &rt.if_name, network.cni_version));
         };
         let entry = self.entry(key, network, rt);
-        room.add(&CacheEntry { result: Some(result.to_value()), ..entry }).map_err(|error| {
+        room.write(&CacheEntry { result: Some(result.to_value()), ..entry }).map_err(|error| {
             let error = error.context(format!("failed to set network {:?} cached result", network.name));
             error.with_network(network.name, &rt.if_name, network.cni_version)
         })?;

@@ -121,7 +121,7 @@ impl Cache {
     /// Refuses, before any plugin runs, what [`add`](Self::add) could not write: a name beyond 255 bytes
     /// (`E_INVALID_ARGUMENT`); `results/` and `cnirt/` on different mounts or symbolic links, a directory that cannot be
     /// made or written, a file system that gives files to somebody else, a name that another attachment's entry or a
-    /// directory has (`E_CACHE`). What it opens and makes for that is used by [`Prepared::add`].
+    /// directory has (`E_CACHE`). What it opens and makes for that is used by [`Prepared::write`].
     pub fn prepare(&self, key: &Key) -> Result<Prepared> {
         fds::above_two(|| self.try_prepare(key))
     }
@@ -341,7 +341,7 @@ pub struct Prepared {
 
 impl Prepared {
     /// [`Cache::add`] of an entry with the key that this was prepared for.
-    pub fn add(self, entry: &CacheEntry) -> Result<()> {
+    pub fn write(self, entry: &CacheEntry) -> Result<()> {
         let Self { cache, key, name, results, file, stamp: before } = self;
         let bytes = cache.encode(entry, &name)?;
         let now = stamp(&results, &name)?;

@@ -275,13 +275,13 @@ fn what_happens_between_preparing_and_writing_is_seen() {
     let (temp, cache, _) = cache();
     let room = cache.prepare(&minimal().key).unwrap();
     std::fs::remove_dir_all(temp.path()).unwrap();
-    room.add(&minimal()).unwrap();
+    room.write(&minimal()).unwrap();
     assert!(matches!(cache.get(&minimal().key), Cached::Entry(_)), "the directory was removed");
 
     let other = CacheEntry { key: key("a", "b-c", "eth0"), ..sample() };
     let room = cache.prepare(&other.key).unwrap();
     cache.add(&CacheEntry { key: key("a-b", "c", "eth0"), ..sample() }).unwrap();
-    let error = room.add(&other).unwrap_err();
+    let error = room.write(&other).unwrap_err();
     assert!(error.to_string().ends_with("is that of network a-b, container c, interface eth0"), "{error}");
 }
 
