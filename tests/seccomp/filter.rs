@@ -31,7 +31,8 @@ const ERRORS: [(&str, libc::c_int); 3] = [("EINVAL", libc::EINVAL), ("ENOSYS", l
 
 /// The filter for `CALL=ERROR`. Installed, it is also every later child's.
 pub(crate) fn filter(refusal: &str) -> Result<BpfProgram, String> {
-    let unknown = || format!("{refusal}: not CALL=ERROR with one of {:?} and one of {:?}", CALLS.map(|call| call.0), ERRORS);
+    let unknown =
+        || format!("{refusal}: not CALL=ERROR with one of {:?} and one of {:?}", CALLS.map(|call| call.0), ERRORS);
     let (call, error) = refusal.split_once('=').ok_or_else(unknown)?;
     let (_, number, flags) = CALLS.into_iter().find(|(name, ..)| *name == call).ok_or_else(unknown)?;
     let (_, errno) = ERRORS.into_iter().find(|(name, _)| *name == error).ok_or_else(unknown)?;

@@ -86,8 +86,14 @@ fn fork() -> Result<(i32, i32)> {
         Err(libc::EINVAL | libc::EPERM | libc::ENOSYS) => {}
         Err(errno) => return Err(refused("clone", io::Error::from_raw_os_error(errno))),
     }
+    // Any process's: once the plugin runs it is too late to be refused a descriptor, or to find no number for it.
+    let placeholder = sys::pidfd_open(sys::getpid());
+    let placeholder = placeholder.map_err(|errno| refused("pidfd_open", io::Error::from_raw_os_error(errno)))?;
+    // SAFETY: the kernel just gave it to us.
+    let placeholder = unsafe { OwnedFd::from_raw_fd(placeholder) };
     // SAFETY: as above.
     let pid = unsafe { libc::fork() };
+    drop(placeholder);
     match pid {
         0 => Ok((0, -1)),
         1.. => match sys::pidfd_open(pid) {
