@@ -63,8 +63,12 @@ impl Direct {
             let _ = sys::kill(-self.pid, signal);
         }
         // A leader that went over to another group. Not else: nobody is to get a TERM twice.
-        if sys::group_of(self.pid) != Ok(self.pid) {
-            let _ = sys::kill_by_pidfd(self.pidfd.as_raw_fd(), signal);
+        let group = sys::group_of(self.pid);
+        if group == Ok(self.pid) {
+            return;
+        }
+        if let (Err(libc::ENOSYS | libc::EPERM), Ok(_)) = (sys::kill_by_pidfd(self.pidfd.as_raw_fd(), signal), group) {
+            let _ = sys::kill(self.pid, signal);
         }
     }
 
