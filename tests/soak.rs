@@ -41,9 +41,9 @@ fn samples(csv: &str) -> Vec<Sample> {
 /// no matter of the moment.
 fn grown(samples: &[Sample]) -> Vec<String> {
     let warm = samples.iter().find(|sample| sample.calls >= WARM).unwrap();
-    let last = &samples[samples.len() - samples.len() / 10..];
-    assert!(!last.is_empty() && last[0].calls > warm.calls, "too few samples");
-    let least = |of: &dyn Fn(&Sample) -> u64| last.iter().map(of).min().unwrap();
+    let end = &samples[samples.len() - samples.len() / 10..];
+    assert!(!end.is_empty() && end[0].calls > warm.calls, "too few samples");
+    let least = |of: &dyn Fn(&Sample) -> u64| end.iter().map(of).min().unwrap();
     let mut grown = Vec::new();
     for (index, name) in ["descriptors", "threads", "mappings"].into_iter().enumerate() {
         let (before, after) = (warm.counts[index], least(&|sample| sample.counts[index]));
