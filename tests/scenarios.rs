@@ -4,7 +4,7 @@
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use common::{root, shared_library};
@@ -35,7 +35,9 @@ fn main() -> Result<ExitCode, String> {
         Trial::test(format!("{name}{way}"), move || runner.run(&scenario, valgrind))
     };
     let plain = names.iter().map(|name| trial(name, false));
-    let trials = plain.chain(UNDER_VALGRIND.iter().map(|name| trial(name, true))).collect();
+    // Not where all of them run under a tool.
+    let again: &[_] = if std::env::var_os("CNIRT_TEST_UNDER").is_some() { &[] } else { &UNDER_VALGRIND };
+    let trials = plain.chain(again.iter().map(|name| trial(name, true))).collect();
     Ok(libtest_mimic::run(&arguments, trials).exit_code())
 }
 
@@ -59,8 +61,7 @@ impl Runner {
         for name in ["libcnirt.so", "libcnirt.so.0"] {
             symlink(shared_library(), dir.path().join(name)).map_err(|error| error.to_string())?;
         }
-        let cc = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
-        let mut command = Command::new(cc);
+        let mut command = common::cc();
         command
             .args(["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-g", "-o"])
             .arg(dir.path().join("runner"))
@@ -69,6 +70,7 @@ impl Runner {
             .arg(format!("-Wl,-rpath,{}", dir.path().display()))
             .current_dir(root());
         node::run(&mut command).map_err(|why| format!("compiling the runner: {why}"))?;
+        common::put_under_tool(&dir.path().join("runner"));
         Ok(Self { scenarios, dir })
     }
 
@@ -78,7 +80,7 @@ impl Runner {
         if valgrind {
             command = node::command("valgrind");
             command.args(["-q", "--error-exitcode=9", "--leak-check=full"]);
-            let suppressions = self.scenarios.with_file_name("valgrind.supp");
+            let suppressions = root().join("tests/suppressions/valgrind.supp");
             command.arg(format!("--suppressions={}", suppressions.display())).arg(runner);
             // It cannot follow a nanny.
             command.env("CNIRT_SPAWN", "direct");

@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -25,27 +26,46 @@ pub(crate) fn run(command: &mut Command) -> String {
     String::from_utf8(stdout).unwrap()
 }
 
+/// The C compiler: `CC`, which may have flags in it, for sanitizers.
+pub(crate) fn cc() -> Command {
+    let cc = std::env::var("CC").unwrap_or_else(|_| "gcc".to_owned());
+    let mut words = cc.split_whitespace();
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words);
+    command
+}
+
+/// Where `CNIRT_TEST_UNDER` names a tool with its arguments, puts a script that runs the program under it in its place.
+pub(crate) fn put_under_tool(program: &Path) {
+    let Ok(tool) = std::env::var("CNIRT_TEST_UNDER") else { return };
+    let itself = program.with_extension("itself");
+    std::fs::rename(program, &itself).unwrap();
+    std::fs::write(program, format!("#!/bin/sh\nexec {tool} {} \"$@\"\n", itself.display())).unwrap();
+    std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 /// Compiles a program of `tests/capi` against the shared library, by the name that it will have once installed.
 pub(crate) fn compile(source: &str, into: &Path) -> PathBuf {
     let library = into.join("libcnirt.so.0");
     std::os::unix::fs::symlink(shared_library(), &library).unwrap();
-    gcc(source, into, &[library.display().to_string(), format!("-Wl,-rpath,{}", into.display())])
+    build(source, into, &[library.display().to_string(), format!("-Wl,-rpath,{}", into.display())])
 }
 
 /// Compiles a program of `tests/capi` that loads the shared library itself.
 pub(crate) fn compile_alone(source: &str, into: &Path) -> PathBuf {
-    gcc(source, into, &[])
+    build(source, into, &[])
 }
 
-fn gcc(source: &str, into: &Path, libraries: &[String]) -> PathBuf {
+fn build(source: &str, into: &Path, libraries: &[String]) -> PathBuf {
     let program = into.join("program");
-    run(Command::new("gcc")
+    run(cc()
         .args(["-Wall", "-Wextra", "-Werror", "-O1", "-g", "-pthread"])
         .arg(format!("-I{}", root().join("include").display()))
         .arg(root().join("tests/capi").join(source))
         .arg("-o")
         .arg(&program)
         .args(libraries));
+    put_under_tool(&program);
     program
 }
 

@@ -4,14 +4,18 @@
 //! The host then sees a SIGCHLD, and its own `wait` may take the plugin's status; the kernel remembers it from Linux
 //! 6.15 on, before that it is lost, and a lost status is an error.
 
+use std::ffi::{CStr, OsStr};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::ptr::NonNull;
 use std::time::Duration;
 
 use super::arena::{Arena, Sharing};
 use super::child::{Program, become_plugin};
 use super::nanny::{leave, sweep};
+use super::outcome::lost;
 use super::run::{Child, News, PATIENCE, PluginEnds, Refusal, Request, Status, cannot_start, refused, wait_readable};
 use super::sys;
 use crate::error::Result;
@@ -38,7 +42,7 @@ impl Direct {
         let program = arena.put(program).ok_or_else(full)?;
         let stdio = [ends.stdin.as_raw_fd(), ends.stdout.as_raw_fd(), ends.stderr.as_raw_fd()];
         let mask = sys::set_mask(u64::MAX);
-        let forked = fork();
+        let forked = fork(request.path);
         if matches!(forked, Ok((0, _))) {
             // SAFETY: this is the child, with its own table; the program is in the arena.
             unsafe { become_plugin(program.as_ref(), stdio, 0) }
@@ -59,8 +63,12 @@ impl Direct {
             let _ = sys::kill(-self.pid, signal);
         }
         // A leader that went over to another group. Not else: nobody is to get a TERM twice.
-        if sys::group_of(self.pid) != Ok(self.pid) {
-            let _ = sys::kill_by_pidfd(self.pidfd.as_raw_fd(), signal);
+        let group = sys::group_of(self.pid);
+        if group == Ok(self.pid) {
+            return;
+        }
+        if let (Err(libc::ENOSYS | libc::EPERM), Ok(_)) = (sys::kill_by_pidfd(self.pidfd.as_raw_fd(), signal), group) {
+            let _ = sys::kill(self.pid, signal);
         }
     }
 
@@ -77,7 +85,7 @@ impl Direct {
 }
 
 /// Child and pidfd. In the child: 0.
-fn fork() -> Result<(i32, i32)> {
+fn fork(path: &CStr) -> Result<(i32, i32)> {
     let mut pidfd = -1;
     // SAFETY: the child goes straight to `become_plugin`, which makes system calls only.
     match unsafe { sys::fork(&mut pidfd) } {
@@ -86,12 +94,20 @@ fn fork() -> Result<(i32, i32)> {
         Err(libc::EINVAL | libc::EPERM | libc::ENOSYS) => {}
         Err(errno) => return Err(refused("clone", io::Error::from_raw_os_error(errno))),
     }
+    // Any process's: once the plugin runs it is too late to be refused a descriptor, or to find no number for it.
+    let placeholder = sys::pidfd_open(sys::getpid());
+    let placeholder = placeholder.map_err(|errno| refused("pidfd_open", io::Error::from_raw_os_error(errno)))?;
+    // SAFETY: the kernel just gave it to us.
+    let placeholder = unsafe { OwnedFd::from_raw_fd(placeholder) };
     // SAFETY: as above.
     let pid = unsafe { libc::fork() };
+    drop(placeholder);
     match pid {
         0 => Ok((0, -1)),
         1.. => match sys::pidfd_open(pid) {
             Ok(pidfd) => Ok((pid, pidfd)),
+            // It has ended, and another thread has waited for it: the number may be somebody else's already.
+            Err(libc::ESRCH) => Err(lost(Path::new(OsStr::from_bytes(path.to_bytes())))),
             Err(errno) => {
                 let _ = sys::kill(pid, libc::SIGKILL);
                 let _ = sys::reap(pid, 0);
