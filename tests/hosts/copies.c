@@ -86,20 +86,6 @@ static int lines(const char *path) {
     return count;
 }
 
-/* Without threads that are just ending. */
-static char *settled(void) {
-    char *one = state(), *other = NULL;
-    for (;;) {
-        nap(10000);
-        other = state();
-        if (difference(one, other) == NULL) break;
-        free(one);
-        one = other;
-    }
-    free(other);
-    return one;
-}
-
 static void again_and_again(char **paths) {
     pthread_t threads[AT_ONCE];
     int numbers[AT_ONCE], count = 0, index, mappings = 0, more;
@@ -113,7 +99,7 @@ static void again_and_again(char **paths) {
         }
         for (index = 0; index < AT_ONCE; ++index) pthread_join(threads[index], NULL);
         if (count == SETTLED) {
-            before = settled();
+            before = settled_state();
             mappings = lines("/proc/self/maps");
         }
     }
@@ -175,7 +161,7 @@ static void two_at_once(char **paths) {
     waits_not();
     pthread_create(&threads[0], NULL, waiter, NULL);
     pthread_join(threads[0], NULL);
-    before = settled();
+    before = settled_state();
     make_files();
     pthread_barrier_init(&both, NULL, 2);
     for (index = 0; index < 2; ++index) pthread_create(&threads[index], NULL, has_pods, paths[index]);

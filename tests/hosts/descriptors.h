@@ -118,7 +118,7 @@ static void without_descriptors(void) {
     int refused = 0, succeeded = 0, more;
     char *before, *out;
     make_netns("pod");
-    before = state();
+    before = settled_state();
     for (more = 0; more < 40; ++more) {
         if (with_descriptors(more, cni_setup_pod, request("pod", ""), &out) == CNI_OK) {
             ++succeeded;

@@ -98,7 +98,7 @@ int main(int count, char **arguments) {
     pthread_create(&thread, NULL, waiter, NULL);
     /* Until then its mask is another one. */
     while (!waiter_runs) nap(50);
-    before = state();
+    before = settled_state();
     make_node();
     kind->run();
     nothing_left("at the end");

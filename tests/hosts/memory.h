@@ -61,7 +61,7 @@ static void without_mappings(void) {
     cni_rc rc = CNI_E_IO;
     char *before, *out;
     make_netns("pod");
-    before = state();
+    before = settled_state();
     for (step = 0; step < STEPS && rc != CNI_OK; ++step) {
         give_stacks_back();
         limit_address_space((rlim_t)step * STEP);

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -131,6 +132,21 @@ static char *state(void) {
         if (strlen(*variable) < 8192) add(&text, "%s\n", *variable);
     }
     return text.bytes;
+}
+
+/* The state once it stays: threads that were joined are in /proc for a moment longer. */
+static char *settled_state(void) {
+    static const struct timespec pause = {0, 50000000};
+    char *earlier = NULL, *now = state();
+    int attempt;
+    for (attempt = 0; attempt < 100 && (earlier == NULL || strcmp(earlier, now) != 0); ++attempt) {
+        free(earlier);
+        earlier = now;
+        nanosleep(&pause, NULL);
+        now = state();
+    }
+    free(earlier);
+    return now;
 }
 
 /* The first line that differs, or NULL. */
