@@ -46,10 +46,10 @@ class Side:
         said = self.ask(f"{command} {number} {threads}")
         return Calls(said["ns"], said["wall"], said["cpu"])
 
-    def close(self) -> None:
+    def close(self, must_be_well: bool) -> None:
         assert self._process.stdin
         self._process.stdin.close()
-        if self._process.wait():
+        if self._process.wait() and must_be_well:
             raise SystemExit(f"the driver {self.name} has failed")
 
 
@@ -80,9 +80,10 @@ class Sides:
     def __enter__(self) -> Sides:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         for side in self._running:
-            side.close()
+            # A first failure is the one to be told.
+            side.close(kind is None)
 
     def _fresh(self, name: str) -> str:
         path = self._directory / f"{name}{next(self._count)}"

@@ -79,7 +79,7 @@ static void memory(void) {
 }
 
 static void touch(long mib) {
-    char *space = mmap(NULL, mib << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *space = mmap(NULL, (mib << 20) + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (space == MAP_FAILED) exit(1);
     for (long at = 0; at < mib << 20; at += 4096) space[at] = 1;
     puts("{}");

@@ -139,7 +139,7 @@ func openFiles(number int64) {
 
 func touch(mib int64) {
 	flags := syscall.MAP_PRIVATE | syscall.MAP_ANONYMOUS
-	space, err := syscall.Mmap(-1, 0, int(mib<<20), syscall.PROT_READ|syscall.PROT_WRITE, flags)
+	space, err := syscall.Mmap(-1, 0, int(mib<<20)+1, syscall.PROT_READ|syscall.PROT_WRITE, flags)
 	if err != nil {
 		log.Fatal(err)
 	}
