@@ -186,8 +186,16 @@ def loopback(effort: Effort) -> Iterator[Figure]:
         yield from interleave("loopback", turns, ADD_DEL, effort.rounds)
 
 
-def bridge(subnet: str, data: str, masquerade: bool) -> dict[str, object]:
-    ipam = {"type": "host-local", "subnet": subnet, "dataDir": data}
+def bridge(first: str, last: str, data: str, masquerade: bool) -> dict[str, object]:
+    """All on one bridge, with addresses that do not meet."""
+    ipam = {
+        "type": "host-local",
+        "subnet": "10.88.0.0/16",
+        "rangeStart": first,
+        "rangeEnd": last,
+        "gateway": "10.88.0.1",
+        "dataDir": data,
+    }
     return {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": masquerade, "ipam": ipam}
 
 
@@ -196,18 +204,17 @@ def real(effort: Effort) -> Iterator[Figure]:
     rounds = max(5, effort.rounds // 2)
     namespaces(max(calls * (rounds + 1), effort.pods))
     with on("tmpfs") as directory, Sides(directory) as others:
-        small = Network([bridge("10.88.0.0/16", f"{directory}/a", False)], REAL, "/run/netns/p%ld")
+        small = Network([bridge("10.88.1.0", "10.88.1.255", f"{directory}/a", False)], REAL, "/run/netns/p%ld")
         large = replace(
             small,
             plugins=[
-                bridge("10.88.0.0/16", f"{directory}/b", True),
+                bridge("10.88.2.0", "10.88.2.255", f"{directory}/b", True),
                 {"type": "portmap", "capabilities": {"portMappings": True}},
             ],
             ports=True,
         )
-        beside = others.runtime(
-            Network([bridge("10.99.0.0/16", f"{directory}/c", False)], REAL, "/run/netns/p%ld", "eth9")
-        )
+        plugin = bridge("10.88.128.0", "10.88.255.0", f"{directory}/c", False)
+        beside = others.runtime(Network([plugin], REAL, "/run/netns/p%ld", "eth9"))
         attached = 0
         for pods in (0, 100, 1000):
             if pods > effort.pods:
