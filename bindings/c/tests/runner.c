@@ -117,7 +117,7 @@ static void write_file(const char *path, const char *text)
 
 static void run_script(const char *script)
 {
-    int status;
+    int status = 0;
     pid_t child = fork();
     if (child == 0) {
         execl("/bin/sh", "sh", "-e", "-c", script, (char *)NULL);
