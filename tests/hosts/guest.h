@@ -92,23 +92,26 @@ static void same_as(const char *before) {
     expect(0, "a host that is as it was: %s", other);
 }
 
+/* The files of one of the node's directories whose names begin so. */
+static void add_names(struct text *text, const char *directory, const char *begin, const char *what) {
+    struct dirent **entries = NULL;
+    int count = scandir(in_node(directory), &entries, NULL, NULL);
+    for (; count > 0; free(entries[--count])) {
+        const char *name = entries[count - 1]->d_name;
+        if (name[0] != '.' && strncmp(name, begin, strlen(begin)) == 0) add(text, "%s %s\n", what, name);
+    }
+    free(entries);
+}
+
 /* No address, no interface and no cache entry of a pod that is gone. */
 static void nothing_left(const char *where) {
     static const char *const veth[] = {" veth", "veth", NULL};
     struct text left = {NULL, 0, 0};
-    struct dirent **entries;
-    int count;
     add(&left, "%s", "");
     add_lines(&left, "/proc/self/net/dev", veth);
-    for (count = scandir(in_node("ipam/net"), &entries, NULL, NULL); count > 0; free(entries[--count])) {
-        if (strncmp(entries[count - 1]->d_name, "10.", 3) == 0) add(&left, "address %s\n", entries[count - 1]->d_name);
-    }
-    for (count = scandir(in_node("cache/results"), &entries, NULL, NULL); count > 0; free(entries[--count])) {
-        if (entries[count - 1]->d_name[0] != '.') add(&left, "entry %s\n", entries[count - 1]->d_name);
-    }
-    for (count = scandir(in_node("cache/cnirt/intents"), &entries, NULL, NULL); count > 0; free(entries[--count])) {
-        if (entries[count - 1]->d_name[0] != '.') add(&left, "intent %s\n", entries[count - 1]->d_name);
-    }
+    add_names(&left, "ipam/net", "10.", "address");
+    add_names(&left, "cache/results", "", "entry");
+    add_names(&left, "cache/cnirt/intents", "", "intent");
     expect(left.length == 0, "left behind %s: %s", where, left.bytes);
     free(left.bytes);
 }
