@@ -250,6 +250,7 @@ impl CniNetworkPlugin {
             Recorded::Intent(intent) => intent,
         };
         tracing::warn!(target: "cnirt::pod", %pod, "undoing an earlier set-up that did not end");
+        self.cache().sweep();
         let (attached, _) = self.attached(pod, &recorded, false)?;
         let unfinished = attached.iter().filter(|attached| attached.unfinished.is_some());
         let removals = unfinished.map(|attached| self.removal(attached, None, Some(request))).collect::<Result<_>>()?;
@@ -274,10 +275,6 @@ impl CniNetworkPlugin {
         removals: Removals,
         force: bool,
     ) -> Removed {
-        if !matches!(recorded, Recorded::Nothing) {
-            // Who did not end had the next entry's file open.
-            self.cache().sweep();
-        }
         let mut removed = self.remove_some(call, removals, force);
         // What a torn intent was about is only done with when something was, and nothing failed.
         let is_done = force || removed.errors.is_empty() && !removed.done.is_empty();

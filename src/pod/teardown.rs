@@ -23,6 +23,10 @@ impl CniNetworkPlugin {
             Err(error) if request.force => Recorded::Torn(error),
             recorded => recorded?,
         };
+        if !matches!(recorded, Recorded::Nothing) {
+            // Who did not end had the next entry's file open.
+            self.cache().sweep();
+        }
         let (attached, broken) = self.attached(&request.id, &recorded, request.force)?;
         let loopback = loopback::rt(&request.id, given.as_deref(), attached.first().map(|attached| &attached.entry));
         let removals = self.removals(&call, request, given.as_deref(), &recorded, attached, broken);
