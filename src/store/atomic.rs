@@ -89,31 +89,19 @@ impl Temporary {
         self.dir.path_of(&self.name)
     }
 
-    fn write(&self, bytes: &[u8]) -> Result<()> {
-        sys::write_all(&self.file, bytes).map_err(|errno| failed("write", &self.path(), errno))
-    }
-
-    fn sync(&self) -> Result<()> {
-        sys::fsync(&self.file).map_err(|errno| failed("fsync", &self.path(), errno))
-    }
-
     /// Makes `bytes` the content of `target/name`, in place of what is there.
-    pub(super) fn replace(self, target: &Dir, name: &OsStr, bytes: &[u8], durability: Durability) -> Result<()> {
-        self.write(bytes)?;
-        if durability == Durability::Atomic {
-            return self.rename(target, name);
+    pub(super) fn replace(mut self, target: &Dir, name: &OsStr, bytes: &[u8], durability: Durability) -> Result<()> {
+        sys::write_all(&self.file, bytes).map_err(|errno| failed("write", &self.path(), errno))?;
+        if durability == Durability::Full {
+            sys::fsync(&self.file).map_err(|errno| failed("fsync", &self.path(), errno))?;
         }
-        self.sync()?;
-        let dir = Arc::clone(&self.dir);
-        self.rename(target, name)?;
-        target.sync()?;
-        dir.sync()
-    }
-
-    fn rename(mut self, target: &Dir, name: &OsStr) -> Result<()> {
         sys::rename(&self.dir, &self.name, target, name)
             .map_err(|errno| failed("rename to", &target.path_of(name), errno))?;
         self.renamed = true;
+        if durability == Durability::Full {
+            target.sync()?;
+            self.dir.sync()?;
+        }
         Ok(())
     }
 }

@@ -142,7 +142,7 @@ impl Cache {
         if stamp.is_some() {
             refuse_taken(&results, key, &name)?;
         }
-        Ok(Prepared { cache: self.clone(), key: key.clone(), name, results, file, stamp })
+        Ok(Prepared { cache: self.clone(), name, results, file, stamp })
     }
 
     /// Writes an entry, in place of one that is there. `E_CACHE` where it cannot, or where the file belongs to another
@@ -331,7 +331,6 @@ impl Cache {
 #[derive(Debug)]
 pub struct Prepared {
     cache: Cache,
-    key: Key,
     name: OsString,
     results: Dir,
     file: Temporary,
@@ -342,11 +341,11 @@ pub struct Prepared {
 impl Prepared {
     /// [`Cache::add`] of an entry with the key that this was prepared for.
     pub fn write(self, entry: &CacheEntry) -> Result<()> {
-        let Self { cache, key, name, results, file, stamp: before } = self;
+        let Self { cache, name, results, file, stamp: before } = self;
         let bytes = cache.encode(entry, &name)?;
         let now = stamp(&results, &name)?;
         if now != before && now.is_some() {
-            refuse_taken(&results, &key, &name)?;
+            refuse_taken(&results, &entry.key, &name)?;
         }
         match file.replace(&results, &name, &bytes, cache.durability) {
             // Somebody has removed the directory since.

@@ -5,7 +5,7 @@
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::io;
 use std::ptr::{NonNull, null, null_mut};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::child::{FailureSlot, Program};
 
@@ -41,14 +41,13 @@ static FREE: Mutex<Vec<Arena>> = Mutex::new(Vec::new());
 /// The most of them that are kept, at some 20 KiB of memory each.
 const MOST_FREE: usize = 16;
 
-fn free() -> std::sync::MutexGuard<'static, Vec<Arena>> {
+fn free() -> MutexGuard<'static, Vec<Arena>> {
     FREE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Gives back to the system what is kept for the next runs.
 pub(super) fn free_all() {
-    let kept = std::mem::take(&mut *free());
-    drop(kept);
+    free().clear();
 }
 
 impl Arena {
