@@ -27,12 +27,9 @@ static void data_free(void *data) {
     ++*(int *)data;
 }
 
+static cni_callbacks table = {.size = sizeof table, .data = &data_freed, .data_free = data_free, .get_netns = get_netns};
+
 static void with_get_netns(void) {
-    static cni_callbacks table;
-    table.size = sizeof table;
-    table.data = &data_freed;
-    table.data_free = data_free;
-    table.get_netns = get_netns;
     callbacks = &table;
 }
 
@@ -173,11 +170,6 @@ static void log_line(void *data, int32_t level, const char *target, const char *
 }
 
 static void with_all_callbacks(void) {
-    static cni_callbacks table;
-    table.size = sizeof table;
-    table.data = &data_freed;
-    table.data_free = data_free;
-    table.get_netns = get_netns;
     table.get_pod_port_mappings = get_pod_port_mappings;
     table.find_plugin = find_plugin;
     table.log = log_line;

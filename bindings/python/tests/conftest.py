@@ -8,11 +8,20 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from support import DEBUG_LIBRARY
+from support import DEBUG_LIBRARY, Node
 
 os.environ.setdefault("CNIRT_LIBRARY", str(DEBUG_LIBRARY))
 # Where ip and iptables are, which also plugins call.
 os.environ["PATH"] += ":/usr/sbin:/sbin"
+
+
+@pytest.fixture
+def hanging(tmp_path):
+    """A node whose only plugin hangs."""
+    node = Node(tmp_path)
+    node.network("hang")
+    node.hanging_script("hang")
+    return node
 
 
 @pytest.fixture

@@ -38,14 +38,6 @@ def node(tmp_path):
     return node
 
 
-@pytest.fixture
-def hanging(tmp_path):
-    node = Node(tmp_path)
-    node.network("hang")
-    node.hanging_script("hang")
-    return node
-
-
 def entries(directory):
     return len(os.listdir(directory))
 

@@ -70,14 +70,6 @@ def test_cannot_be_copied():
         copy.copy(plugin)
 
 
-@pytest.fixture
-def hanging(tmp_path):
-    node = Node(tmp_path)
-    node.network("hang")
-    node.hanging_script("hang")
-    return node
-
-
 def test_closing_cancels_the_running_calls(hanging):
     plugin = cnirt.Plugin(**hanging.options())
     with thread(plugin.setup_pod, id="pod", netns=hanging.NETNS) as wait:
