@@ -48,6 +48,10 @@ def add_and_del(side: Side, calls: int) -> Turn:
     return turn
 
 
+def each_in_turn(sides: dict[str, Side], calls: int) -> dict[str, Turn]:
+    return {name: add_and_del(side, calls) for name, side in sides.items()}
+
+
 def all_sides(effort: Effort, directory: pathlib.Path, network: Network, name: str) -> list[Figure]:
     with Sides(directory) as sides:
         turns = {
@@ -58,9 +62,7 @@ def all_sides(effort: Effort, directory: pathlib.Path, network: Network, name: s
             "pod, atomic": sides.pod(network),
             "pod, full": sides.pod(network, "full"),
         }
-        return interleave(
-            name, {key: add_and_del(side, effort.calls) for key, side in turns.items()}, ADD_DEL, effort.rounds
-        )
+        return interleave(name, each_in_turn(turns, effort.calls), ADD_DEL, effort.rounds)
 
 
 @contextlib.contextmanager
@@ -130,9 +132,7 @@ def languages(effort: Effort) -> Iterator[Figure]:
             "C, pod": sides.pod(network),
             "Python, pod": sides.python(network),
         }
-        yield from interleave(
-            "called from", {key: add_and_del(side, effort.calls) for key, side in turns.items()}, ADD_DEL, effort.rounds
-        )
+        yield from interleave("called from", each_in_turn(turns, effort.calls), ADD_DEL, effort.rounds)
 
 
 def memory(effort: Effort) -> Iterator[Figure]:
@@ -179,11 +179,8 @@ def loopback(effort: Effort) -> Iterator[Figure]:
     namespaces(calls * (effort.rounds + 1))
     network = Network([{"type": "loopback"}], REAL, "/run/netns/p%ld", "lo")
     with on("tmpfs") as directory, Sides(directory) as sides:
-        turns = {
-            "cnirt": add_and_del(sides.pod(network, loopback=True), calls),
-            "libcni": add_and_del(sides.libcni(network), calls),
-        }
-        yield from interleave("loopback", turns, ADD_DEL, effort.rounds)
+        turns = {"cnirt": sides.pod(network, loopback=True), "libcni": sides.libcni(network)}
+        yield from interleave("loopback", each_in_turn(turns, calls), ADD_DEL, effort.rounds)
 
 
 def bridge(first: str, last: str, data: str, masquerade: bool) -> dict[str, object]:
@@ -223,15 +220,13 @@ def real(effort: Effort) -> Iterator[Figure]:
                 beside.calls("add", pods - attached)
                 attached = pods
             for network, what in ((small, "bridge + host-local"), (large, "bridge with ipMasq + host-local + portmap")):
-                with Sides(directory / f"{pods}-{what[:12]}{network.ports}") as sides:
-                    turns = {
-                        "cnirt": add_and_del(sides.runtime(network), calls),
-                        "libcni": add_and_del(sides.libcni(network), calls),
-                        "pod, full": add_and_del(sides.pod(replace(network, ports=False), "full"), calls),
-                    }
-                    if network.ports:
-                        del turns["pod, full"]
-                    yield from interleave(f"{what}, {pods} pods attached", turns, ADD_DEL, rounds)
+                with Sides(directory / f"{pods} {what}") as sides:
+                    turns = {"cnirt": sides.runtime(network), "libcni": sides.libcni(network)}
+                    # Pods of the benchmark ask for no host port.
+                    if not network.ports:
+                        turns["pod, full"] = sides.pod(network, "full")
+                    name = f"{what}, {pods} pods attached"
+                    yield from interleave(name, each_in_turn(turns, calls), ADD_DEL, rounds)
 
 
 CASES: dict[str, Callable[[Effort], Iterator[Figure]]] = {

@@ -26,35 +26,28 @@ def interval(ratio: tuple[float, float, float]) -> str:
     return "{:.2f} × ({:.2f}–{:.2f})".format(*ratio)
 
 
-def inverse(ratio: tuple[float, float, float]) -> tuple[float, float, float]:
-    middle, low, high = ratio
-    return 1 / middle, 1 / high, 1 / low
+def verdict(ratio: tuple[float, float, float], reached: Callable[[float], bool]) -> str:
+    """Whether a ratio is good enough: the middle half of the rounds has to be on one side for a yes or a no."""
+    _, low, high = ratio
+    if reached(low) != reached(high):
+        return "the spread does not say"
+    return "yes" if reached(low) else "no"
 
 
-def at_most(limit: float) -> Callable[[tuple[float, float, float]], str]:
-    """Whether a ratio is small enough: the middle half of the rounds has to be on one side for a yes or a no."""
-
-    def judge(ratio: tuple[float, float, float]) -> str:
-        _, low, high = ratio
-        return "yes" if high <= limit else "no" if low > limit else "the spread does not say"
-
-    return judge
+def at_most(limit: float) -> Callable[[float], bool]:
+    return lambda value: value <= limit
 
 
-def at_least(limit: float) -> Callable[[tuple[float, float, float]], str]:
-    def judge(ratio: tuple[float, float, float]) -> str:
-        _, low, high = ratio
-        return "yes" if low >= limit else "no" if high < limit else "the spread does not say"
-
-    return judge
+def at_least(limit: float) -> Callable[[float], bool]:
+    return lambda value: value >= limit
 
 
 def goals(found: Found) -> list[tuple[str, str, str, str]]:
     """What was to be reached, what is, and whether."""
     rows = []
 
-    def goal(what: str, aim: str, ratio: tuple[float, float, float], judge: Callable[..., str]) -> None:
-        rows.append((what, aim, interval(ratio), judge(ratio)))
+    def goal(what: str, aim: str, ratio: tuple[float, float, float], reached: Callable[[float], bool]) -> None:
+        rows.append((what, aim, interval(ratio), verdict(ratio, reached)))
 
     one, five = found["one plugin, cache on tmpfs, ADD"], found["five plugins, cache on tmpfs, ADD"]
     goal("one plugin, ADD, over the floor (durability `atomic`)", "≤ 1.3 ×", one.ratio("cnirt", "floor"), at_most(1.3))
@@ -65,7 +58,7 @@ def goals(found: Found) -> list[tuple[str, str, str, str]]:
     for threads in (8, 32):
         throughput = found[f"{threads} at a time, ADD"]
         goal(f"plugins started a second, {threads} at a time, to libcni", "≥ 4 ×", throughput.ratio("cnirt", "libcni"), at_least(4))
-        rows.append((f"the floor there, to libcni: the most that this machine gives", "shown", interval(throughput.ratio("floor", "libcni")), "–"))
+        rows.append(("the floor there, to libcni: the most that this machine gives", "shown", interval(throughput.ratio("floor", "libcni")), "–"))
     fds, memory = found["open descriptors, ADD"], found["MiB touched by the host, ADD"]
     goal("19 000 open descriptors against none", "≤ 1.3 ×", fds.ratio("cnirt, 19000", "cnirt, 0"), at_most(1.3))
     rows.append(("libcni there", "shown", interval(fds.ratio("libcni, 19000", "libcni, 0")), "–"))

@@ -59,9 +59,10 @@ class Network:
 
     plugins: list[dict[str, Any]] = field(default_factory=lambda: [{"type": "plugin"}])
     binaries: str = str(BUILT.absolute())
+    # "%ld" becomes the container's number.
     netns: str = "/proc/self/ns/net"
     if_name: str = "eth0"
-    # "%ld" becomes the container's number.
+    # Whether each container asks for a host port, of which its number makes one.
     ports: bool = False
 
     @property
@@ -110,7 +111,6 @@ class Sides:
         options = {"binDirs": [network.binaries], "cacheDir": self._fresh("runtime"), "durability": durability}
         rt: dict[str, Any] = {"containerID": "c%ld", "netns": network.netns, "ifName": network.if_name}
         if network.ports:
-            # The number of the container is the second one in the text.
             rt["capabilityArgs"] = {"portMappings": [{"hostPort": "PORT", "containerPort": 80, "protocol": "tcp"}]}
         text = json.dumps(rt).replace('"PORT"', "2%04ld")
         return self._start("runtime", str(BUILT / "cnirt"), "runtime", json.dumps(options), network.text, text)

@@ -1,4 +1,4 @@
-"""A Python host of the library, on pods: options, then the request, in which each %d becomes the pod's number."""
+"""A Python host of the library, on pods: options, then the request, in which each %ld becomes the pod's number."""
 
 import json
 import sys
