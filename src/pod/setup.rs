@@ -264,6 +264,16 @@ impl CniNetworkPlugin {
         attachments: &[Attachment],
         loopback: bool,
     ) -> Result<Vec<CniResult>> {
+        if attachments.is_empty() && (self.options.builtin.loopback || !self.options.loopback) {
+            // No intent: all that a killed set-up could leave is an lo that is up, in the pod's own namespace.
+            return match self.add_loopback(call, pod) {
+                Ok(_) => Ok(Vec::new()),
+                Err(error) if self.options.rollback => {
+                    Err(error.with_rollback(Rollback { done: true, errors: Vec::new() }))
+                }
+                Err(error) => Err(error),
+            };
+        }
         let intended = attachments.iter().map(|attachment| self.intended(attachment));
         let intent = Intent {
             container_id: id.clone(),
