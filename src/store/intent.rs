@@ -101,7 +101,11 @@ impl Intents {
         let refused = |why: String| Error::new(ErrorClass::Cache, format!("write intent {}: {why}", path.display()));
         let bytes = encode(intent, serial).map_err(refused)?;
         // A request may nest as deep as can be read; in here it is deeper by a few levels.
-        decode(&bytes, &intent.container_id).map_err(refused)?;
+        decode(&bytes, &intent.container_id).map_err(|why| match serial {
+            Some(_) => Error::invalid(format!("pod request: nested too deep to be recorded: {why}")),
+            // Of a set-up that failed, what a plugin printed is in here, too.
+            None => refused(why),
+        })?;
         if bytes.len() as u64 > MAX {
             return Err(refused(format!("larger than {MAX} bytes")));
         }

@@ -204,6 +204,7 @@ fn an_intent_can_be_read_whatever_a_request_may_hold() {
     let error = node.manager.setup_pod(&request).unwrap_err();
     let recorded = node.cache().intents().read(&c1()).unwrap();
     assert!(!matches!(recorded, Recorded::Torn(_)), "{error}: {recorded:?}");
+    assert_eq!(error.class(), ErrorClass::InvalidArgument, "{error}");
 }
 
 #[test]
