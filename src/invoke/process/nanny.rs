@@ -52,6 +52,8 @@ struct Job {
     abandoned: AtomicBool,
     /// Set before the host says that it is enough: the lock stays the living host's.
     finished: AtomicBool,
+    /// Set by the nanny once nobody is between clone and exec any more.
+    born: AtomicBool,
     /// A message's word for a plugin that left nobody, whose nanny goes without an order; until then 0. Not sent: the host
     /// would be woken twice.
     ending: AtomicU64,
@@ -74,11 +76,9 @@ pub(super) struct Nanny {
     pidfd: OwnedFd,
     arena: Option<Arena>,
     job: NonNull<Job>,
-    /// What the nanny fetches from the host's table, kept until it has.
+    /// What the nanny fetches from the host's table, kept until it is known to have.
     ends: Option<(PluginEnds, [Option<OwnedFd>; 2])>,
     control_over: bool,
-    /// Something was heard of the plugin, so nobody is between clone and exec any more.
-    heard: bool,
     /// The nanny goes by itself.
     going: bool,
 }
@@ -119,6 +119,7 @@ impl Nanny {
             plugin_stack,
             abandoned: AtomicBool::new(false),
             finished: AtomicBool::new(false),
+            born: AtomicBool::new(false),
             ending: AtomicU64::new(0),
         };
         let job = arena.put(job).ok_or_else(full)?;
@@ -140,12 +141,16 @@ impl Nanny {
         // SAFETY: the kernel just gave it to us.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
         let ends = Some((ends, [Some(nanny_control), host]));
-        Ok(Self { control, pidfd, arena: Some(arena), job, ends, control_over: false, heard: false, going: false })
+        Ok(Self { control, pidfd, arena: Some(arena), job, ends, control_over: false, going: false })
     }
 
     fn job(&self) -> &Job {
         // SAFETY: it is in the arena, which lives until this value's drop; nobody writes but to atomics.
         unsafe { self.job.as_ref() }
+    }
+
+    fn is_born(&self) -> bool {
+        self.job().born.load(Ordering::SeqCst)
     }
 
     /// Both ends of the control socket, as long as the host has both.
@@ -172,12 +177,10 @@ impl Nanny {
 
     /// What a nanny says that goes by itself.
     fn left(&mut self) -> Option<News> {
-        let news = ended(self.job().ending.load(Ordering::SeqCst))?;
-        self.heard = true;
+        let status = ended(self.job().ending.load(Ordering::SeqCst))?;
         self.going = true;
-        // It may not have been heard yet that the plugin runs; with these open its output would have no end.
         self.ends = None;
-        Some(news)
+        Some(News::Alone(status))
     }
 
     fn receive(&mut self) -> Option<News> {
@@ -193,14 +196,10 @@ impl Nanny {
                 Err(_) => return None,
             };
             let word = u64::from_ne_bytes(word);
-            if word == STARTED {
-                self.heard = true;
+            let news = if word == STARTED { Some(News::Started) } else { ended(word).map(News::Exited) };
+            if news.is_some() {
                 self.ends = None;
-                return Some(News::Started);
-            }
-            if let Some(news) = ended(word) {
-                self.heard = true;
-                return Some(news);
+                return news;
             }
         }
     }
@@ -219,11 +218,9 @@ impl Child for Nanny {
             return None;
         }
         // It may have spoken just before it went.
-        self.left().or_else(|| self.receive()).or_else(|| {
-            let failure = self.job().program.failure.get();
-            self.heard |= failure.is_some();
-            Some(failure.map_or(News::Lost, News::NotStarted))
-        })
+        self.left()
+            .or_else(|| self.receive())
+            .or_else(|| Some(self.job().program.failure.get().map_or(News::Lost, News::NotStarted)))
     }
 
     fn terminate(&mut self) {
@@ -233,18 +230,17 @@ impl Child for Nanny {
 
 impl Drop for Nanny {
     fn drop(&mut self) {
-        if self.ends.is_some() {
+        if !self.is_born() {
             self.job().abandoned.store(true, Ordering::SeqCst);
         }
         self.job().finished.store(true, Ordering::SeqCst);
         if !self.going {
             self.say(FINISH);
         }
-        let Some(arena) = self.arena.take() else { return };
         let end = if wait_readable(self.pidfd.as_fd(), PATIENCE) { reap(&self.pidfd) } else { End::NotYet };
-        // It may have spoken when nobody listened any more.
-        while !self.going && self.receive().is_some() {}
-        match (end, self.heard) {
+        let born = self.is_born();
+        let Some(arena) = self.arena.take() else { return };
+        match (end, born) {
             (End::OfItself, _) | (End::Unknown, true) => arena.give_back(),
             // A nanny that somebody killed may have left a plugin on the second stack, on its way to exec.
             (End::Unknown, false) => std::mem::forget(arena),
@@ -304,11 +300,11 @@ pub(super) fn sweep() {
 }
 
 /// What a message says of the plugin's end.
-fn ended(word: u64) -> Option<News> {
+fn ended(word: u64) -> Option<Status> {
     let ending @ (libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED, _) = (high_half(word), low_half(word)) else {
         return None;
     };
-    Some(News::Exited(Status::of(ending)))
+    Some(Status::of(ending))
 }
 
 fn high_half(word: u64) -> i32 {

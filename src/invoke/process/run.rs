@@ -61,6 +61,8 @@ pub(super) fn cannot_start(call: &str, error: &io::Error) -> Error {
 pub(super) enum News {
     Started,
     Exited(Status),
+    /// It has exited, and left nobody who could still print.
+    Alone(Status),
     NotStarted(Failure),
     /// It is gone, and nobody knows how it ended.
     Lost,
@@ -246,6 +248,10 @@ impl<'a> Run<'a> {
                         Some(News::NotStarted(failure)) => return Ok(End::NotStarted(failure)),
                         Some(News::Lost) => return Ok(End::Lost),
                         Some(News::Exited(status)) => self.exited(status),
+                        Some(News::Alone(status)) => {
+                            self.exited(status);
+                            self.read_the_rest();
+                        }
                     },
                 }
             }
@@ -342,6 +348,22 @@ impl<'a> Run<'a> {
         self.stderr.push(&self.chunk);
     }
 
+    /// What is in the pipes. Not to their end: a child that the host forked when the plugin started holds them, too.
+    fn read_the_rest(&mut self) {
+        while self.ends.stdout.is_some() && self.stop.is_none() {
+            self.read_stdout();
+            if self.chunk.is_empty() {
+                self.ends.stdout = None;
+            }
+        }
+        while self.ends.stderr.is_some() {
+            self.read_stderr();
+            if self.chunk.is_empty() {
+                self.ends.stderr = None;
+            }
+        }
+    }
+
     fn heard(&mut self) {
         if self.status.is_some() && self.stop.is_none() && !self.chunk.is_empty() {
             self.stop_at = Some(Instant::now() + LINGER);
@@ -356,9 +378,9 @@ fn read(end: &mut Option<OwnedFd>, chunk: &mut Vec<u8>) -> Result<(), Errno> {
     chunk.clear();
     let Some(fd) = end else { return Ok(()) };
     chunk.reserve(CHUNK);
-    match rustix::io::read(&*fd, spare_capacity(chunk)) {
+    match rustix::io::retry_on_intr(|| rustix::io::read(&*fd, spare_capacity(chunk))) {
         Ok(0) => *end = None,
-        Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
+        Ok(_) | Err(Errno::AGAIN) => {}
         Err(errno) => {
             *end = None;
             return Err(errno);

@@ -47,6 +47,7 @@ pub(super) unsafe extern "C" fn nanny(argument: *const c_void) -> ! {
             sys::exit(0);
         }
     };
+    job.born.store(true, Ordering::SeqCst);
     // Or the host would never see the end of the plugin's output.
     sys::close(fds.stdin);
     sys::close(fds.stdout);
