@@ -31,19 +31,21 @@ def check() -> None:
 
 
 def show(figure: Figure) -> None:
-    sides = ", ".join(f"{side} {figure.median(side):.4g} (p95 {figure.p95(side):.4g})" for side in figure.samples)
-    first, *others = figure.samples
-    ratios = ["{0}/{1} {2:.2f} [{3:.2f}, {4:.2f}]".format(first, side, *figure.ratio(first, side)) for side in others]
+    sides = ", ".join(f"{side} {figure.median(side):.4g}" for side in figure.samples)
+    ratios = ["{0}/{1} {2:.2f} [{3:.2f}, {4:.2f}]".format(*pair, *figure.ratio(*pair)) for pair in figure.pairs]
     print(f"{figure.name} [{figure.unit}]: {sides}; {', '.join(ratios)}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds")
-    parser.add_argument("--full", action="store_true", help="more rounds, and up to 1 000 pods attached")
-    parser.add_argument("--check", action="store_true", help="only try every driver")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--quick", action="store_true", help="fewer rounds")
+    how.add_argument("--full", action="store_true", help="more rounds, and up to 1 000 pods attached")
+    how.add_argument("--check", action="store_true", help="only try every driver, without cases")
     parser.add_argument("case", nargs="*", choices=[[], *cases.CASES])
     arguments = parser.parse_args()
+    if arguments.check and arguments.case:
+        parser.error("--check takes no cases")
     environment()
     pathlib.Path("/run/netns").mkdir(exist_ok=True)
     if arguments.check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 from collections.abc import Callable, Mapping
@@ -11,48 +12,84 @@ from dataclasses import dataclass
 Turn = Callable[[], dict[str, list[float]]]
 
 
+Interval = tuple[float, float, float]
+
+
+def median_of(values: list[float]) -> Interval:
+    """The median, and the two values between which the true one lies in 95 of 100 cases, whatever the distribution."""
+    ordered, number = sorted(values), len(values)
+    # So many from either end leave out less than 2.5 % of how `number` coins may fall.
+    left_out, tail = 0, 1 / 2**number
+    while tail <= 0.025:
+        left_out += 1
+        tail += math.comb(number, left_out) / 2**number
+    at = max(0, left_out - 1)
+    return statistics.median(ordered), ordered[at], ordered[number - 1 - at]
+
+
 @dataclass
 class Figure:
-    """One line of a table: what each side took, and ratios with the middle half of the rounds' ratios."""
+    """One line of a table: what each side took in each round, and which sides are compared."""
 
     name: str
     unit: str
     samples: dict[str, list[list[float]]]
+    pairs: list[tuple[str, str]]
+
+    def all(self, side: str) -> list[float]:
+        return sum(self.samples[side], [])
 
     def median(self, side: str) -> float:
-        return statistics.median(sum(self.samples[side], []))
+        return statistics.median(self.all(side))
 
-    def p95(self, side: str) -> float:
-        values = sorted(sum(self.samples[side], []))
-        return values[min(len(values) - 1, int(len(values) * 0.95))]
+    @property
+    def bad_end(self) -> str:
+        return "p5" if self.unit == "1/s" else "p95"
 
-    def ratio(self, side: str, to: str) -> tuple[float, float, float]:
-        """`side` over `to`: median of the rounds' ratios, and their quartiles. Rounds, since what disturbs one side of a
-        round disturbs the other."""
+    def bad(self, side: str) -> float | None:
+        """What one in twenty is worse than; of fewer values nothing can be said."""
+        values = sorted(self.all(side), reverse=self.bad_end == "p5")
+        return values[math.ceil(len(values) * 0.95) - 1] if len(values) >= 20 else None
+
+    def growth(self, side: str) -> Interval:
+        return median_of([statistics.median(values) for values in self.samples[side]])
+
+    def ratio(self, side: str, to: str) -> Interval:
+        """`side` over `to`, of the rounds' ratios: what disturbs one side of a round disturbs the other."""
         pairs = zip(self.samples[side], self.samples[to], strict=True)
-        ratios = [statistics.median(one) / statistics.median(other) for one, other in pairs]
-        if len(ratios) < 2:
-            return (ratios[0],) * 3
-        low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
-        return middle, low, high
+        return median_of([statistics.median(one) / statistics.median(other) for one, other in pairs])
 
     def to_json(self) -> dict[str, object]:
-        sides = {
-            side: {"median": self.median(side), "p95": self.p95(side), "runs": len(sum(self.samples[side], []))}
-            for side in self.samples
-        }
-        first = next(iter(self.samples))
-        others = [side for side in self.samples if side != first]
+        ours = next(iter(self.samples))
         ratios = {
-            f"{first}/{side}": dict(zip(("ratio", "low", "high"), self.ratio(first, side), strict=True))
-            for side in others
+            f"{one}/{other}": dict(zip(("ratio", "low", "high"), self.ratio(one, other), strict=True))
+            for one, other in self.pairs
         }
-        return {"name": self.name, "unit": self.unit, "sides": sides, "ratios": ratios}
+        return {
+            "name": self.name,
+            "unit": self.unit,
+            "ours": self.median(ours),
+            "libcni": self.median("libcni") if "libcni" in self.samples else None,
+            "floor": self.median("floor") if "floor" in self.samples else None,
+            "ratio": ratios.get(f"{ours}/libcni"),
+            "runs": len(self.all(ours)),
+            "sides": {side: {"median": self.median(side), self.bad_end: self.bad(side)} for side in self.samples},
+            "ratios": ratios,
+        }
 
 
-def interleave(case: str, turns: Mapping[str, Turn], units: Mapping[str, str], rounds: int) -> list[Figure]:
-    """Takes the sides in a new order each round; the first round, which finds nothing in caches, does not count."""
-    figures = {what: Figure(f"{case}, {what}", unit, {side: [] for side in turns}) for what, unit in units.items()}
+def interleave(
+    case: str,
+    turns: Mapping[str, Turn],
+    units: Mapping[str, str],
+    rounds: int,
+    pairs: list[tuple[str, str]] | None = None,
+) -> list[Figure]:
+    """Takes the sides in a new order each round; the first round, which finds nothing in caches, does not count.
+    Without `pairs` the first side is compared with each other one."""
+    first, *others = turns
+    pairs = [(first, other) for other in others] if pairs is None else pairs
+    figures = {what: Figure(f"{case}, {what}", unit, {side: [] for side in turns}, pairs) for what, unit in units.items()}
     for number in range(rounds + 1):
         order = list(turns)
         random.shuffle(order)
