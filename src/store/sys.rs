@@ -63,21 +63,33 @@ pub(super) fn create(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Creates a file of mode 0600 less the umask, or empties one that is there, to write at its end.
+/// Creates a file of mode 0600 at any umask, or empties one that is there, to write at its end.
 pub(super) fn create_or_empty(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
     let flags = FILE | OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::APPEND;
     let mode = Mode::RUSR | Mode::WUSR;
     let fd = call("create", || fds::above_two(|| rustix::fs::openat(&dir, name, flags, mode)))?;
+    open_to_owner(&fd);
     #[cfg(test)]
     journal::record(|| journal::Op::Create(journal::path_of(&dir).join(name)));
     Ok(fd)
 }
 
-/// Opens a file to read and write it, after creating it with mode 0600 less the umask where it is missing.
+/// Opens a file to read and write it, after creating it with mode 0600, at any umask, where it is missing.
 pub(super) fn open_or_create(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
     let flags = FILE | OFlags::RDWR | OFlags::CREATE;
     let mode = Mode::RUSR | Mode::WUSR;
-    call("open", || fds::above_two(|| rustix::fs::openat(&dir, name, flags, mode)))
+    let fd = call("open", || fds::above_two(|| rustix::fs::openat(&dir, name, flags, mode)))?;
+    open_to_owner(&fd);
+    Ok(fd)
+}
+
+/// Gives the owner of a file back what the umask took when it was made, or he could not open it again. Where that is
+/// refused, it is another user's file, who has his reasons.
+fn open_to_owner(file: &OwnedFd) {
+    let own = Mode::RUSR | Mode::WUSR;
+    if rustix::fs::fstat(file).is_ok_and(|stat| !Mode::from_raw_mode(stat.st_mode).contains(own)) {
+        let _ = rustix::fs::fchmod(file, own);
+    }
 }
 
 /// Writes all of the bytes. Raises no SIGXFSZ.
