@@ -1,9 +1,10 @@
 //! What the library's own threads have in common: the host's handlers never run on them, save for faults and in the
-//! host's own callbacks, and their panics become errors.
+//! host's own callbacks, and their panics become errors. And locks that know of forks.
 
 use std::any::Any;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use crate::error::{Error, ErrorClass};
 
@@ -20,6 +21,16 @@ pub(crate) fn error_of_panic(payload: Box<dyn Any + Send>) -> Error {
     };
     Error::new(ErrorClass::Panic, format!("internal error: {words}"))
         .with_hint("this is a defect of cnirt; please report it")
+}
+
+/// Locks what belongs to the whole process and can be done without, where that is to be had at once: in a forked child it
+/// may be locked by a thread that is not there.
+pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 /// What a thread is told of its own faults. Blocked, they would kill the host past its handlers: those of its crash

@@ -11,7 +11,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use rustix::fs::{FileType, Mode, OFlags, Stat, StatxFlags};
 use rustix::io::Errno;
@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use crate::error::{Error, ErrorClass, Result};
 use crate::fds;
 use crate::store::{Durability, sys};
+use crate::thread;
 
 /// Where a directory is mounted: a file can be renamed only between equal places.
 #[derive(Debug, PartialEq, Eq)]
@@ -180,18 +181,18 @@ impl Dir {
         /// Real hosts have three of them.
         const MOST: usize = 1000;
         static SETTLED: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
-        let settled = || SETTLED.lock().unwrap_or_else(PoisonError::into_inner);
         let stat = self.stat()?;
         let identity = (stat.st_dev, stat.st_ino);
-        if settled().contains(&identity) {
+        if thread::try_lock(&SETTLED).is_some_and(|settled| settled.contains(&identity)) {
             return Ok(());
         }
         sync()?;
-        let mut settled = settled();
-        if settled.len() >= MOST {
-            settled.clear();
+        if let Some(mut settled) = thread::try_lock(&SETTLED) {
+            if settled.len() >= MOST {
+                settled.clear();
+            }
+            settled.insert(identity);
         }
-        settled.insert(identity);
         Ok(())
     }
 
@@ -370,10 +371,10 @@ mod tests {
     use crate::testing;
 
     #[test]
-    fn missing_directories_are_made_0700_at_any_umask() {
+    fn directories_are_made_0700_and_files_0600_at_any_umask() {
         // The umask belongs to the whole process, so a process of its own gets another one.
         if std::env::var_os("CNIRT_TEST_UMASK").is_none() {
-            let name = "store::dir::tests::missing_directories_are_made_0700_at_any_umask";
+            let name = "store::dir::tests::directories_are_made_0700_and_files_0600_at_any_umask";
             return testing::passes(
                 std::process::Command::new("sh")
                     .args(["-c", "umask 0777; exec \"$@\"", "sh"])
@@ -389,8 +390,13 @@ mod tests {
         for path in ["a", "a/b", "a/b/c"] {
             assert_eq!(temp.path().join(path).metadata().unwrap().mode() & 0o7777, 0o700, "{path}");
         }
-        super::super::atomic::replace(&dir, &dir, OsStr::new("file"), b"x", Durability::Full).unwrap();
-        assert_eq!(temp.path().join("a/b/c/file").metadata().unwrap().mode() & 0o7777, 0o600);
+        let [replaced, emptied, opened] = ["replaced", "emptied", "opened"].map(OsStr::new);
+        super::super::atomic::replace(&dir, &dir, replaced, b"x", Durability::Full).unwrap();
+        sys::create_or_empty(&dir, emptied).unwrap();
+        sys::open_or_create(&dir, opened).unwrap();
+        for file in [replaced, emptied, opened] {
+            assert_eq!(dir.path_of(file).metadata().unwrap().mode() & 0o7777, 0o600, "{}", file.display());
+        }
     }
 
     #[test]

@@ -4,9 +4,11 @@
 //! taken away from a holder because of what this says.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use serde_json::{Map, Value, json};
+
+use crate::thread;
 
 /// A process and what it is at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,15 +32,16 @@ impl Process {
         /// Read once. A forked child finds its parent here, by another number.
         static CURRENT: Mutex<Option<Process>> = Mutex::new(None);
         let pid = std::process::id();
-        let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*current {
-            Some(known) if known.pid == pid => known.clone(),
-            _ => {
-                let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-                let start_time = start_time(pid).unwrap_or_default();
-                current.insert(Self { pid, start_time, boot_id: boot_id.trim().to_owned() }).clone()
+        let known = thread::try_lock(&CURRENT).and_then(|current| current.clone());
+        known.filter(|known| known.pid == pid).unwrap_or_else(|| {
+            let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+            let start_time = start_time(pid).unwrap_or_default();
+            let current = Self { pid, start_time, boot_id: boot_id.trim().to_owned() };
+            if let Some(mut known) = thread::try_lock(&CURRENT) {
+                *known = Some(current.clone());
             }
-        }
+            current
+        })
     }
 
     /// False too for a process of another pid namespace.

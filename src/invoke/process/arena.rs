@@ -5,9 +5,10 @@
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::io;
 use std::ptr::{NonNull, null, null_mut};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::child::{FailureSlot, Program};
+use crate::thread;
 
 /// A mapping: two stacks with a guard page below each, and then data. Unmapped when dropped.
 #[derive(Debug)]
@@ -41,13 +42,14 @@ static FREE: Mutex<Vec<Arena>> = Mutex::new(Vec::new());
 /// The most of them that are kept, at some 20 KiB of memory each.
 const MOST_FREE: usize = 16;
 
-fn free() -> MutexGuard<'static, Vec<Arena>> {
-    FREE.lock().unwrap_or_else(PoisonError::into_inner)
+fn free() -> Option<MutexGuard<'static, Vec<Arena>>> {
+    thread::try_lock(&FREE)
 }
 
 /// Gives back to the system what is kept for the next runs.
 pub(super) fn free_all() {
-    free().clear();
+    let kept = free().map(|mut free| std::mem::take(&mut *free));
+    drop(kept);
 }
 
 impl Arena {
@@ -83,7 +85,7 @@ impl Arena {
     }
 
     fn kept(len: usize) -> Option<Self> {
-        let mut free = free();
+        let mut free = free()?;
         let fitting = free.iter().rposition(|arena| arena.len >= len)?;
         let mut arena = free.swap_remove(fitting);
         arena.data_used = 0;
@@ -92,8 +94,10 @@ impl Arena {
 
     /// Keeps it for a next run, now that no child uses it.
     pub(super) fn give_back(self) {
-        let mut free = free();
-        if self.sharing == Sharing::Private && free.len() < MOST_FREE {
+        if self.sharing == Sharing::Private
+            && let Some(mut free) = free()
+            && free.len() < MOST_FREE
+        {
             free.push(self);
         }
     }
