@@ -9,6 +9,7 @@ use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, ErrorClass, Result};
@@ -75,6 +76,8 @@ pub(crate) struct Progress {
     pod: ContainerId,
     serial: String,
     file: Option<OwnedFd>,
+    /// What the file holds.
+    length: usize,
 }
 
 impl Intents {
@@ -87,7 +90,7 @@ impl Intents {
     pub(crate) fn begin(&self, intent: &Intent) -> Result<Progress> {
         let serial = atomic::unique_name().to_string_lossy().into_owned();
         self.write(intent, Some(&serial))?;
-        Ok(Progress { dir: self.dir.clone(), pod: intent.container_id.clone(), serial, file: None })
+        Ok(Progress { dir: self.dir.clone(), pod: intent.container_id.clone(), serial, file: None, length: 0 })
     }
 
     /// Writes what is left of an intent.
@@ -252,8 +255,9 @@ impl Progress {
             Some(file) => file,
             none => none.insert(create(&self.dir, &self.pod)?),
         };
-        sys::write_all(file, line.as_bytes())
-            .map_err(|errno| failed("write", &self.dir.path().join(PROGRESS).join(self.pod.as_str()), errno))
+        self.length += line.len();
+        let written = if fds::may_hold(self.length) { sys::write_all(file, line.as_bytes()) } else { Err(Errno::FBIG) };
+        written.map_err(|errno| failed("write", &self.dir.path().join(PROGRESS).join(self.pod.as_str()), errno))
     }
 }
 

@@ -2,6 +2,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
+use crate::testing;
 
 fn pod() -> ContainerId {
     ContainerId::parse("pod1").unwrap()
@@ -63,6 +64,23 @@ fn an_intent_comes_back_with_how_far_the_set_up_was() {
     intents.remove(&pod()).unwrap();
     intents.remove(&pod()).unwrap();
     assert!(matches!(intents.read(&pod()).unwrap(), Recorded::Nothing) && intents.all().unwrap().0.is_empty());
+}
+
+#[test]
+fn progress_that_has_no_room_is_refused_without_a_signal() {
+    testing::isolated("store::intent::tests::progress_that_has_no_room_is_refused_without_a_signal", || {
+        let (_temp, intents) = intents();
+        let mut progress = intents.begin(&intent()).unwrap();
+        let limit = libc::rlimit { rlim_cur: 4096, rlim_max: 4096 };
+        // SAFETY: of this process, which is the test's own.
+        unsafe {
+            libc::signal(libc::SIGXFSZ, libc::SIG_DFL);
+            assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit), 0);
+        }
+        let result = json!({"x": "x".repeat(1000)});
+        let refused = (0..5).map(|at| progress.note(0, at, Some(&result))).find_map(Result::err).unwrap();
+        assert_eq!(refused.os_error(), Some(libc::EFBIG), "{refused}");
+    });
 }
 
 #[test]
