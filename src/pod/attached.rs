@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use crate::call::Call;
 use crate::conf::{NetworkConfigList, load_network_conf};
@@ -81,7 +82,10 @@ impl CniNetworkPlugin {
 
     /// The right to work on a pod, and the call that carries it to the plugins' nannies.
     pub(super) fn lock(&self, call: &Call, pod: &ContainerId, operation: &str) -> Result<(Call, Locked)> {
-        self.swept.call_once(|| self.cache().sweep());
+        // Not a Once: nobody is to wait for another's disk.
+        if !self.swept.swap(true, Ordering::Relaxed) {
+            self.cache().sweep();
+        }
         let locked = self.cache().locks().pod(call, pod, operation)?;
         Ok((Call { lock: Some(locked.held()), ..call.clone() }, locked))
     }

@@ -5,8 +5,8 @@
 use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
@@ -63,7 +63,7 @@ pub struct CniNetworkPlugin {
     /// Made when the host first asks for its descriptor.
     notifier: OnceCell<Notifier>,
     /// What killed processes left of their writing is removed when this handle first works on a pod.
-    pub(super) swept: Once,
+    pub(super) swept: AtomicBool,
 }
 
 /// One reading of the configuration directory.
@@ -144,7 +144,7 @@ impl CniNetworkPlugin {
             loaded: RwLock::default(),
             readings: AtomicU64::new(0),
             notifier: OnceCell::new(),
-            swept: Once::new(),
+            swept: AtomicBool::new(false),
             options,
         };
         if let Err(error) = plugin.read_configuration(&Call::with_timeout(Some(plugin.options.timeout))) {
@@ -424,11 +424,16 @@ impl NetworkPlugin for CniNetworkPlugin {
         }
         let cidr: String = Object::parse("event details", details)?.read(|details| details.required("pod-cidr"))?;
         check_pod_cidr(&cidr).map_err(|error| error.context("event details, key \"pod-cidr\""))?;
-        let mut pod_cidr = self.pod_cidr.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*pod_cidr {
-            Some(known) => tracing::debug!(target: "cnirt::pod", known, ignored = cidr, "the pod CIDR is set once"),
-            None => *pod_cidr = Some(cidr),
-        }
+        // No log under the lock: its callback may wait for a thread that is in another call.
+        let known = {
+            let mut pod_cidr = self.pod_cidr.lock().unwrap_or_else(PoisonError::into_inner);
+            if pod_cidr.is_none() {
+                *pod_cidr = Some(cidr);
+                return Ok(());
+            }
+            pod_cidr.clone()
+        };
+        tracing::debug!(target: "cnirt::pod", known, ignored = cidr, "the pod CIDR is set once");
         Ok(())
     }
 }

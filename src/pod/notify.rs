@@ -91,20 +91,32 @@ impl Notifier {
 
     /// Makes the descriptor quiet until something changes from now on. Call it before reading, not after.
     pub(super) fn renew(&self) {
-        let mut watches = self.lock();
+        // No log under the lock: its callback may wait for a thread that is in another call.
+        if let Some(error) = self.renew_locked(&mut self.lock()) {
+            let error = io::Error::from(error);
+            tracing::warn!(target: "cnirt::pod", %error, "not all directories can be watched; calls see every change");
+        }
+    }
+
+    /// Answers why not all can be watched, where that has not been said yet.
+    fn renew_locked(&self, watches: &mut Watches) -> Option<Errno> {
         self.drain(&BTreeSet::new());
-        for _ in 1..MOST_WALKS {
-            let given_up = self.walk(&mut watches);
-            if !self.drain(&given_up) {
-                return;
+        let mut complaint = None;
+        for walk in 0..MOST_WALKS {
+            let (given_up, refused) = self.walk(watches);
+            complaint = refused.filter(|_| !watches.complained).or(complaint);
+            watches.complained = refused.is_some();
+            if walk + 1 < MOST_WALKS && !self.drain(&given_up) {
+                break;
             }
         }
-        self.walk(&mut watches);
+        complaint
     }
 
     /// Makes the descriptor readable although nothing changed: who emptied the queue could not tell what is new.
     pub(super) fn wake(&self) {
-        if let Err(error) = self.signal(&mut self.lock()) {
+        let signalled = self.signal(&mut self.lock());
+        if let Err(error) = signalled {
             let error = io::Error::from(error);
             tracing::warn!(target: "cnirt::pod", %error, "an event loop may not learn of a change");
         }
@@ -139,19 +151,14 @@ impl Notifier {
         news
     }
 
-    /// Watches what is to be watched now, and nothing else; the watches that were given up.
-    fn walk(&self, watches: &mut Watches) -> BTreeSet<i32> {
+    /// Watches what is to be watched now, and nothing else; the watches that were given up, and why some cannot be had.
+    fn walk(&self, watches: &mut Watches) -> (BTreeSet<i32>, Option<Errno>) {
         let mut walk = Walk { inotify: &self.inotify, watched: BTreeMap::new(), refused: None };
         // Plugins in files of their own are one level down.
         walk.tree(&self.conf_dir, TEXTS, 2);
         for dir in &self.bin_dirs {
             walk.tree(dir, BINARIES, 1);
         }
-        if let Some(error) = walk.refused.filter(|_| !watches.complained) {
-            let error = io::Error::from(error);
-            tracing::warn!(target: "cnirt::pod", %error, "not all directories can be watched; calls see every change");
-        }
-        watches.complained = walk.refused.is_some();
         let before = std::mem::take(&mut watches.flags);
         for (watch, (flags, dir)) in walk.watched {
             if before.get(&watch).is_some_and(|before| !flags.contains(*before)) {
@@ -165,7 +172,7 @@ impl Notifier {
             // The kernel may have been first, where the directory is gone.
             let _ = inotify::remove_watch(&self.inotify, *watch);
         }
-        given_up
+        (given_up, walk.refused)
     }
 }
 
