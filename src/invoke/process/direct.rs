@@ -57,9 +57,11 @@ impl Direct {
     }
 
     fn signal(&self, signal: i32) {
-        // The second way only where the kernel lacks the first: once another thread has waited for the plugin, its
-        // number could be somebody else's.
-        if let Err(libc::EINVAL | libc::ENOSYS | libc::EPERM) = sys::kill_group(self.pidfd.as_raw_fd(), signal) {
+        // The second way only where the kernel lacks the first, and the plugin is there or its parent has not waited for
+        // it: after that its number could be somebody else's.
+        if let Err(libc::EINVAL | libc::ENOSYS | libc::EPERM) = sys::kill_group(self.pidfd.as_raw_fd(), signal)
+            && self.is_ours()
+        {
             let _ = sys::kill(-self.pid, signal);
         }
         // A leader that went over to another group. Not else: nobody is to get a TERM twice.
@@ -70,6 +72,11 @@ impl Direct {
         if let (Err(libc::ENOSYS | libc::EPERM), Ok(_)) = (sys::kill_by_pidfd(self.pidfd.as_raw_fd(), signal), group) {
             let _ = sys::kill(self.pid, signal);
         }
+    }
+
+    /// Whether nobody has waited for the plugin yet.
+    fn is_ours(&self) -> bool {
+        sys::wait_id(libc::P_PIDFD, self.pidfd.as_raw_fd(), libc::WNOWAIT | libc::WNOHANG) != Err(libc::ECHILD)
     }
 
     fn ending(&self) -> News {

@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
@@ -20,7 +21,7 @@ use super::arena::{Arena, Sharing};
 use super::child::Program;
 use super::run::{Child, News, PATIENCE, PluginEnds, Refusal, Request, Status, refused, wait_readable};
 use super::sys;
-use crate::fds;
+use crate::{fds, thread};
 
 /// How the nanny gets a descriptor table without the host's descriptors in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,7 @@ struct Job {
     host_pid: i32,
     /// The host's numbers.
     fds: Fds,
+    control_identity: sys::Answer<(u64, u64)>,
     plugin_stack: *mut u8,
     /// Set before the host leaves the nanny to itself and closes `fds`: a late nanny must start nothing with what has a
     /// number now, and must not take the host for dead.
@@ -116,6 +118,7 @@ impl Nanny {
                 stderr: ends.stderr.as_raw_fd(),
                 lock: request.lock.map_or(-1, |lock| lock.file.as_raw_fd()),
             },
+            control_identity: sys::identity(nanny_control.as_raw_fd()),
             plugin_stack,
             abandoned: AtomicBool::new(false),
             finished: AtomicBool::new(false),
@@ -214,7 +217,7 @@ impl Child for Nanny {
         if let Some(news) = self.left().or_else(|| self.receive()) {
             return Some(news);
         }
-        if !wait_readable(self.pidfd.as_fd(), std::time::Duration::ZERO) {
+        if !wait_readable(self.pidfd.as_fd(), Duration::ZERO) {
             return None;
         }
         // It may have spoken just before it went.
@@ -295,8 +298,18 @@ pub(super) fn leave(pidfd: BorrowedFd<'_>, arena: Option<Arena>) {
 
 /// Collects what was left behind and has ended since.
 pub(super) fn sweep() {
-    let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
-    left.retain(|(pidfd, _)| !wait_readable(pidfd.as_fd(), std::time::Duration::ZERO) || reap(pidfd) == End::NotYet);
+    let Some(mut left) = thread::try_lock(&LEFT) else { return };
+    left.retain_mut(|(pidfd, arena)| {
+        if !wait_readable(pidfd.as_fd(), Duration::ZERO) {
+            return true;
+        }
+        let end = reap(pidfd);
+        if end == End::Unknown {
+            // As for one that was not left.
+            std::mem::forget(arena.take());
+        }
+        end == End::NotYet
+    });
 }
 
 /// What a message says of the plugin's end.

@@ -283,7 +283,6 @@ impl<'a> Run<'a> {
     }
 
     fn end(&self) -> Option<End> {
-        let over = |at: Option<Instant>| at.is_some_and(|at| at <= Instant::now());
         if let Some(stop) = self.stop {
             let done = stop == Stop::TooMuchOutput || self.status.is_some() || over(self.stop_at);
             return done.then_some(End::Stopped(stop));
@@ -348,15 +347,16 @@ impl<'a> Run<'a> {
         self.stderr.push(&self.chunk);
     }
 
-    /// What is in the pipes. Not to their end: a child that the host forked when the plugin started holds them, too.
+    /// What is in the pipes. Not to their end: a child that the host forked when the plugin started holds them, too. And
+    /// not for ever: the plugin may have given them to somebody who goes on writing.
     fn read_the_rest(&mut self) {
-        while self.ends.stdout.is_some() && self.stop.is_none() {
+        while self.ends.stdout.is_some() && self.stop.is_none() && !over(self.listen_until) {
             self.read_stdout();
             if self.chunk.is_empty() {
                 self.ends.stdout = None;
             }
         }
-        while self.ends.stderr.is_some() {
+        while self.ends.stderr.is_some() && !over(self.listen_until) {
             self.read_stderr();
             if self.chunk.is_empty() {
                 self.ends.stderr = None;
@@ -369,6 +369,10 @@ impl<'a> Run<'a> {
             self.stop_at = Some(Instant::now() + LINGER);
         }
     }
+}
+
+fn over(at: Option<Instant>) -> bool {
+    at.is_some_and(|at| at <= Instant::now())
 }
 
 /// Makes `chunk` what is there; at the end, and where the system gives no more, `end` becomes `None`.

@@ -254,6 +254,15 @@ pub(super) fn pidfd_getfd(pidfd: c_int, fd: c_int) -> Answer<c_int> {
     unsafe { syscall(libc::SYS_pidfd_getfd, [pidfd as usize, fd as usize, 0, 0, 0, 0]) }.map(|fd| fd as c_int)
 }
 
+/// The file behind a descriptor, by device and inode.
+pub(super) fn identity(fd: c_int) -> Answer<(u64, u64)> {
+    // SAFETY: all-zero is a valid struct stat.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: libc's struct is the kernel's on both machines.
+    unsafe { syscall(libc::SYS_fstat, [fd as usize, &raw mut stat as usize, 0, 0, 0, 0]) }?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
 /// Waits for readability of any of `fds`, or as long as `limit` says; `None` is for ever.
 pub(super) fn poll(fds: &mut [libc::pollfd], limit: Option<libc::timespec>) -> Answer {
     let limit = limit.as_ref().map_or(0, |limit| &raw const *limit as usize);

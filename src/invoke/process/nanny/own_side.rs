@@ -89,9 +89,14 @@ fn own_table(job: &Job) -> sys::Answer<Fds> {
     if sys::getppid() != job.host_pid {
         return Err(libc::ESRCH);
     }
+    let control = sys::pidfd_getfd(host, fds.control)?;
+    // What is fetched is the main thread's; the thread that calls may have left its table.
+    if sys::identity(control) != job.control_identity {
+        return Err(libc::EBADF);
+    }
     Ok(Fds {
         host,
-        control: sys::pidfd_getfd(host, fds.control)?,
+        control,
         stdin: sys::pidfd_getfd(host, fds.stdin)?,
         stdout: sys::pidfd_getfd(host, fds.stdout)?,
         stderr: sys::pidfd_getfd(host, fds.stderr)?,
@@ -121,6 +126,8 @@ const fn watched(fd: i32) -> libc::pollfd {
     libc::pollfd { fd, events: libc::POLLIN, revents: 0 }
 }
 
+/// Between two looks at what no descriptor tells.
+const A_MOMENT: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 const AT_ONCE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
 
 fn is_readable(fd: i32) -> bool {
@@ -160,7 +167,12 @@ impl Leader {
         loop {
             match sys::reap(-1, libc::WNOHANG) {
                 Ok(1..) | Err(libc::EINTR) => {}
-                answer => return self.reaped && answer == Err(libc::ECHILD),
+                // The group is asked for as well: where no reaper is to be had, orphans are others' children.
+                answer => {
+                    return self.reaped
+                        && answer == Err(libc::ECHILD)
+                        && sys::kill_group(self.pidfd, 0) == Err(libc::ESRCH);
+                }
             }
         }
     }
@@ -189,19 +201,24 @@ fn watch(job: &Job, fds: Fds, leader: &mut Leader) -> Over {
         }
         let [control, host, plugin] = polled;
         if plugin.revents != 0 {
-            reported = true;
-            let Ok(Some((code, status))) = sys::wait_id(libc::P_PID, leader.pid, libc::WNOWAIT) else {
-                // The host must not wait for ever; an end without a report is an error there.
-                return Over::Enough;
-            };
-            let ending = (u64::from(code.cast_unsigned()) << 32) | u64::from(status.cast_unsigned());
-            if leader.is_alone() {
-                job.ending.store(ending, Ordering::SeqCst);
-                return Over::Alone;
-            }
-            // As above.
-            if let Err(libc::ENOBUFS | libc::ENOMEM) = sys::send(fds.control, &ending.to_ne_bytes()) {
-                return Over::Enough;
+            match sys::wait_id(libc::P_PID, leader.pid, libc::WNOWAIT | libc::WNOHANG) {
+                Ok(Some((code, status))) => {
+                    reported = true;
+                    let ending = (u64::from(code.cast_unsigned()) << 32) | u64::from(status.cast_unsigned());
+                    if leader.is_alone() {
+                        job.ending.store(ending, Ordering::SeqCst);
+                        return Over::Alone;
+                    }
+                    // The host must not wait for ever; an end without a report is an error there.
+                    if let Err(libc::ENOBUFS | libc::ENOMEM) = sys::send(fds.control, &ending.to_ne_bytes()) {
+                        return Over::Enough;
+                    }
+                }
+                // A debugger has it first, and its pidfd stays readable.
+                Ok(None) => {
+                    let _ = sys::poll(&mut [watched(fds.control), watched(fds.host)], Some(A_MOMENT));
+                }
+                Err(_) => return Over::Enough,
             }
         }
         if control.revents != 0 {

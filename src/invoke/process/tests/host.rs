@@ -260,6 +260,33 @@ fn what_is_no_message_is_ignored_at_both_ends() {
     }
 }
 
+/// What is fetched from a process is its main thread's: there the same numbers are other files.
+#[test]
+fn a_thread_with_a_descriptor_table_of_its_own_gets_its_own_plugin() {
+    isolated("host::a_thread_with_a_descriptor_table_of_its_own_gets_its_own_plugin", || {
+        let (unshared, opened) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                unshared.wait();
+                let others: Vec<_> = (0..50).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+                opened.wait();
+                unshared.wait();
+                drop(others);
+            });
+            // SAFETY: takes a number, and changes this thread alone.
+            assert_eq!(unsafe { libc::unshare(libc::CLONE_FILES) }, 0);
+            unshared.wait();
+            opened.wait();
+            for way in WAYS {
+                let script = Script::new("cat");
+                let said = script.run_with(&ProcessExec::default(), way, &limited(10_000), b"hello");
+                assert_eq!(said.unwrap(), "hello", "{way:?}");
+            }
+            unshared.wait();
+        });
+    });
+}
+
 /// As a child has it that the host forks while a plugin starts, and that executes nothing.
 #[test]
 fn output_that_a_forked_child_holds_open_is_not_waited_for() {
