@@ -323,7 +323,7 @@ fn pods_of_a_network_whose_plugin_hangs_leave_gc_time_for_others() {
     node.manager.setup_pod(&request(&json!({"id": "d1", "netns": NETNS, "networks": [{"name": "b"}]}))).unwrap();
     *node.plugins.hangs.lock().unwrap() = Some("x DEL");
     node.runs();
-    let collect = GcRequest::from_json(r#"{"validPods": [], "timeoutMs": 1000}"#).unwrap();
+    let collect = GcRequest::from_json(r#"{"validPods": [], "timeoutMs": 3000}"#).unwrap();
     node.manager.gc(&collect).unwrap_err();
     let ran = node.ran();
     assert!(ran.contains(&"y DEL eth0".to_owned()) && ran.contains(&"y GC".to_owned()), "{ran:?}");
