@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"github.com/cnirt/cnirt/bindings/go/internal/cenviron"
 )
 
 // hostState is what a process can see of itself: everything that a library must leave as it found it, a line a fact.
@@ -75,7 +77,7 @@ func currentState() (s hostState) {
 		"Umask:", "Uid:", "Gid:", "Groups:", "SigIgn:", "SigCgt:", "PPid:")...)
 	s.process = append(s.process, linesOf("/proc/self/limits", "")...)
 	s.process = append(s.process, linesOf("/proc/self/oom_score_adj", "")...)
-	s.process = append(s.process, os.Environ()...)
+	s.process = append(s.process, cenviron.Lines()...)
 
 	tasks, _ := filepath.Glob("/proc/self/task/*")
 	for _, task := range tasks {

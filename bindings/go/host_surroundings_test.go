@@ -48,7 +48,6 @@ func keepsItsMemory(h *host) {
 // The library reads the environment once, when the handle is made, so that nobody meets a setenv on another thread.
 func changesItsEnvironment(h *host) {
 	noError(os.Setenv("CNIRT_TEST_VALUE", "old"))
-	plugin := h.plugin(Callbacks{})
 	number := 0
 	change := func() {
 		number++
@@ -60,15 +59,16 @@ func changesItsEnvironment(h *host) {
 			noError(os.Unsetenv(fmt.Sprint("CNIRT_TEST_", i)))
 		}
 	}
-	repeating(change, func() {
-		for range 5 {
-			h.attached(plugin, h.beside("pod", "look"), func() {})
-			given := linesOf(h.path("environment"), "CNIRT_TEST_VALUE", "CNIRT_TEST_1")
-			expect(len(given) == 1 && given[0] == "CNIRT_TEST_VALUE=old", "%q", given)
-		}
+	h.guest(Callbacks{}, func(plugin *Plugin) {
+		repeating(change, func() {
+			for range 5 {
+				h.attached(plugin, h.beside("pod", "look"), func() {})
+				given := linesOf(h.path("environment"), "CNIRT_TEST_VALUE", "CNIRT_TEST_1")
+				expect(len(given) == 1 && given[0] == "CNIRT_TEST_VALUE=old", "%q", given)
+			}
+		})
+		noError(os.Setenv("CNIRT_TEST_VALUE", "old"))
 	})
-	noError(plugin.Close())
-	h.expectNothingLeft()
 }
 
 // Neither root nor in a user namespace: a clear error, and nothing is left.
