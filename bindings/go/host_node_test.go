@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -14,7 +15,12 @@ import (
 )
 
 // host is a process with a node: a directory with a network of bridge and host-local, and plugins that are scripts.
-type host struct{ dir string }
+type host struct {
+	dir string
+	// What came of SIGCHLD, save for the host's own children, of which there is one at a time.
+	heard    chan os.Signal
+	oneChild sync.Mutex
+}
 
 // expect ends the host with words and stacks, on whichever goroutine it finds out.
 func expect(good bool, format string, args ...any) {
@@ -26,7 +32,8 @@ func expect(good bool, format string, args ...any) {
 func noError(err error) { expect(err == nil, "%v", err) }
 
 func newHost(dir string) *host {
-	h := &host{dir}
+	h := &host{dir: dir, heard: make(chan os.Signal, 10000)}
+	signal.Notify(h.heard, syscall.SIGCHLD)
 	for _, name := range []string{"conf", "bin"} {
 		noError(os.Mkdir(h.path(name), 0o755))
 	}
@@ -185,6 +192,26 @@ func (h *host) expectNothingLeft() {
 		left = append(left, paths...)
 	}
 	expect(len(left) == 0, "left behind: %q", left)
+}
+
+// run is for a child of the host's own. It waits for ever where no SIGCHLD can be heard.
+func (h *host) run(command *exec.Cmd) ([]byte, error) {
+	h.oneChild.Lock()
+	defer h.oneChild.Unlock()
+	out, err := command.Output()
+	// Of two at once there may be one SIGCHLD only.
+	<-h.heard
+	return out, err
+}
+
+// expectNoSIGCHLD is for the end of a host, and shows that it would have heard one. None comes where it is ignored.
+func (h *host) expectNoSIGCHLD() {
+	if signal.Ignored(syscall.SIGCHLD) {
+		return
+	}
+	expect(len(h.heard) == 0, "heard %d SIGCHLD", len(h.heard))
+	_, err := h.run(exec.Command("true"))
+	noError(err)
 }
 
 func expectNoChild(options int) {

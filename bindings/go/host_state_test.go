@@ -47,6 +47,13 @@ const (
 	setChildSubreaper = 36
 )
 
+// actionOf is the kernel's struct: handler, flags, perhaps a restorer, mask.
+func actionOf(number uintptr) (action [8]uint64) {
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, number, 0, uintptr(unsafe.Pointer(&action)), 8, 0, 0)
+	expect(errno == 0, "%v", errno)
+	return action
+}
+
 func currentState() (s hostState) {
 	add := func(format string, args ...any) { s.process = append(s.process, fmt.Sprintf(format, args...)) }
 	descriptors, _ := os.ReadDir("/proc/self/fd")
@@ -61,12 +68,7 @@ func currentState() (s hostState) {
 		}
 	}
 	for number := uintptr(1); number < 65; number++ {
-		// The kernel's struct: handler, flags, perhaps a restorer, mask.
-		var action [8]uint64
-		_, _, errno := syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, number, 0, uintptr(unsafe.Pointer(&action)), 8, 0, 0)
-		if errno == 0 {
-			add("signal %d %#x", number, action)
-		}
+		add("signal %d %#x", number, actionOf(number))
 	}
 	var subreaper int32
 	_, _, _ = syscall.RawSyscall6(syscall.SYS_PRCTL, getChildSubreaper, uintptr(unsafe.Pointer(&subreaper)), 0, 0, 0, 0)

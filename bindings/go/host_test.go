@@ -32,6 +32,7 @@ var hostKinds = []struct {
 }{
 	{name: "a plain one", run: plain},
 	{name: "ignores SIGCHLD", run: ignoresSIGCHLD},
+	{name: "has SA_NOCLDWAIT", run: hasSaNocldwait},
 	{name: "waits for any child", run: waitsForAnyChild},
 	{name: "is a subreaper", run: isASubreaper},
 	{name: "is pid 1", run: isPID1, unshare: []string{"--pid", "--fork", "--mount-proc"}},
@@ -62,7 +63,9 @@ var asRootless = []string{"unshare", "--user", "--map-root-user", "--net", "--mo
 func runHost(name string) {
 	for _, kind := range hostKinds {
 		if kind.name == name {
-			kind.run(newHost(os.Getenv(hostDirectoryVariable)))
+			h := newHost(os.Getenv(hostDirectoryVariable))
+			kind.run(h)
+			h.expectNoSIGCHLD()
 			return
 		}
 	}
