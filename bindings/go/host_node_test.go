@@ -3,6 +3,7 @@ package cnirt
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -91,6 +92,7 @@ func (h *host) plugin(callbacks Callbacks) *Plugin {
 		Builtin: []string{}, Timeout: time.Minute, KillGrace: 200 * time.Millisecond, Callbacks: callbacks,
 	})
 	noError(err)
+	expectNoThreads()
 	return plugin
 }
 
@@ -100,10 +102,15 @@ func (h *host) beside(id, script string) PodRequest {
 	return PodRequest{ID: id, NetNS: h.path(id), Networks: []NetworkRequest{{Name: "net"}, {Config: config}}}
 }
 
+// What the threads of background calls are called, which are the handle's until they are idle for long.
+const backgroundThread = "cnirt-op"
+
 func (h *host) withNetNS(id string, do func()) {
 	noError(CreateNetNS(h.path(id)))
+	expectNoThreads(backgroundThread)
 	do()
 	noError(RemoveNetNS(h.path(id)))
+	expectNoThreads(backgroundThread)
 }
 
 // attached does something while there is this pod.
@@ -181,6 +188,9 @@ func (h *host) guest(callbacks Callbacks, use func(*Plugin)) {
 		use(plugin)
 		pods, err := plugin.ListPods(context.Background())
 		expect(err == nil && len(pods) == 0, "%v %v", pods, err)
+		_, err = plugin.Changed()
+		noError(errors.Join(err, plugin.Cancel("")))
+		expectNoThreads(backgroundThread)
 		noError(plugin.Close())
 	})
 }
