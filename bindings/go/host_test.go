@@ -44,6 +44,7 @@ var hostKinds = []struct {
 	{name: "runs out of descriptors", run: runsOutOfDescriptors},
 	{name: "has umask 0777", run: hasUmask0777},
 	{name: "has lost its directory", run: hasLostItsDirectory},
+	{name: "has another root", run: hasAnotherRoot},
 	{name: "keeps its memory", run: keepsItsMemory},
 	{name: "changes its environment", run: changesItsEnvironment},
 	{name: "has small stacks", run: hasSmallStacks, shell: "ulimit -s 64; "},
@@ -53,6 +54,7 @@ var hostKinds = []struct {
 	{name: "runs plugins itself", run: runsPluginsItself},
 	{name: "answers slowly", run: answersSlowly},
 	{name: "has no rights", run: hasNoRights, within: asNobody},
+	{name: "runs out of processes", run: runsOutOfProcesses, within: slices.Concat(asNobody, asRootless)},
 	{name: "is rootless", run: isRootless, within: slices.Concat(asNobody, asRootless)},
 }
 
