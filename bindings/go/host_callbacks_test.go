@@ -32,11 +32,12 @@ func runsPluginsItself(h *host) {
 			mu.Lock()
 			ran = append(ran, valueOf(call.Env, "CNI_COMMAND"))
 			mu.Unlock()
-			return command.Output()
+			return h.run(command)
 		},
 	}
 	// What Go makes once is no doing of the library's.
-	noError(exec.Command("true").Run())
+	_, err := h.run(exec.Command("true"))
+	noError(err)
 	h.guest(callbacks, func(plugin *Plugin) {
 		for range 3 {
 			h.pod(plugin, "pod")

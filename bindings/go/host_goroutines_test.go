@@ -20,6 +20,11 @@ func hasSmallStacks(h *host) {
 	var limit syscall.Rlimit
 	noError(syscall.Getrlimit(syscall.RLIMIT_STACK, &limit))
 	expect(limit.Cur == 64<<10, "stacks of %d bytes", limit.Cur)
+	// Nearly as deep as a request may be.
+	args := map[string]any{}
+	for range 110 {
+		args = map[string]any{"in": args}
+	}
 	h.guest(Callbacks{}, func(plugin *Plugin) {
 		var all sync.WaitGroup
 		for _, id := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
@@ -27,7 +32,7 @@ func hasSmallStacks(h *host) {
 			go func() {
 				defer all.Done()
 				runtime.LockOSThread()
-				h.pod(plugin, id)
+				h.attached(plugin, PodRequest{ID: id, NetNS: h.path(id), CapabilityArgs: args}, func() {})
 			}()
 		}
 		all.Wait()

@@ -3,9 +3,11 @@ package cnirt
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -14,7 +16,12 @@ import (
 )
 
 // host is a process with a node: a directory with a network of bridge and host-local, and plugins that are scripts.
-type host struct{ dir string }
+type host struct {
+	dir string
+	// What came of SIGCHLD, save for the host's own children, of which there is one at a time.
+	heard    chan os.Signal
+	oneChild sync.Mutex
+}
 
 // expect ends the host with words and stacks, on whichever goroutine it finds out.
 func expect(good bool, format string, args ...any) {
@@ -26,7 +33,8 @@ func expect(good bool, format string, args ...any) {
 func noError(err error) { expect(err == nil, "%v", err) }
 
 func newHost(dir string) *host {
-	h := &host{dir}
+	h := &host{dir: dir, heard: make(chan os.Signal, 10000)}
+	signal.Notify(h.heard, syscall.SIGCHLD)
 	for _, name := range []string{"conf", "bin"} {
 		noError(os.Mkdir(h.path(name), 0o755))
 	}
@@ -84,6 +92,7 @@ func (h *host) plugin(callbacks Callbacks) *Plugin {
 		Builtin: []string{}, Timeout: time.Minute, KillGrace: 200 * time.Millisecond, Callbacks: callbacks,
 	})
 	noError(err)
+	expectNoThreads()
 	return plugin
 }
 
@@ -93,10 +102,15 @@ func (h *host) beside(id, script string) PodRequest {
 	return PodRequest{ID: id, NetNS: h.path(id), Networks: []NetworkRequest{{Name: "net"}, {Config: config}}}
 }
 
+// What the threads of background calls are called, which are the handle's until they are idle for long.
+const backgroundThread = "cnirt-op"
+
 func (h *host) withNetNS(id string, do func()) {
 	noError(CreateNetNS(h.path(id)))
+	expectNoThreads(backgroundThread)
 	do()
 	noError(RemoveNetNS(h.path(id)))
+	expectNoThreads(backgroundThread)
 }
 
 // attached does something while there is this pod.
@@ -174,6 +188,9 @@ func (h *host) guest(callbacks Callbacks, use func(*Plugin)) {
 		use(plugin)
 		pods, err := plugin.ListPods(context.Background())
 		expect(err == nil && len(pods) == 0, "%v %v", pods, err)
+		_, err = plugin.Changed()
+		noError(errors.Join(err, plugin.Cancel("")))
+		expectNoThreads(backgroundThread)
 		noError(plugin.Close())
 	})
 }
@@ -185,6 +202,26 @@ func (h *host) expectNothingLeft() {
 		left = append(left, paths...)
 	}
 	expect(len(left) == 0, "left behind: %q", left)
+}
+
+// run is for a child of the host's own. It waits for ever where no SIGCHLD can be heard.
+func (h *host) run(command *exec.Cmd) ([]byte, error) {
+	h.oneChild.Lock()
+	defer h.oneChild.Unlock()
+	out, err := command.Output()
+	// Of two at once there may be one SIGCHLD only.
+	<-h.heard
+	return out, err
+}
+
+// expectNoSIGCHLD is for the end of a host, and shows that it would have heard one. None comes where it is ignored.
+func (h *host) expectNoSIGCHLD() {
+	if signal.Ignored(syscall.SIGCHLD) {
+		return
+	}
+	expect(len(h.heard) == 0, "heard %d SIGCHLD", len(h.heard))
+	_, err := h.run(exec.Command("true"))
+	noError(err)
 }
 
 func expectNoChild(options int) {

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"github.com/cnirt/cnirt/bindings/go/internal/cenviron"
 )
 
 // hostState is what a process can see of itself: everything that a library must leave as it found it, a line a fact.
@@ -45,6 +47,13 @@ const (
 	setChildSubreaper = 36
 )
 
+// actionOf is the kernel's struct: handler, flags, perhaps a restorer, mask.
+func actionOf(number uintptr) (action [8]uint64) {
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, number, 0, uintptr(unsafe.Pointer(&action)), 8, 0, 0)
+	expect(errno == 0, "%v", errno)
+	return action
+}
+
 func currentState() (s hostState) {
 	add := func(format string, args ...any) { s.process = append(s.process, fmt.Sprintf(format, args...)) }
 	descriptors, _ := os.ReadDir("/proc/self/fd")
@@ -59,12 +68,7 @@ func currentState() (s hostState) {
 		}
 	}
 	for number := uintptr(1); number < 65; number++ {
-		// The kernel's struct: handler, flags, perhaps a restorer, mask.
-		var action [8]uint64
-		_, _, errno := syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, number, 0, uintptr(unsafe.Pointer(&action)), 8, 0, 0)
-		if errno == 0 {
-			add("signal %d %#x", number, action)
-		}
+		add("signal %d %#x", number, actionOf(number))
 	}
 	var subreaper int32
 	_, _, _ = syscall.RawSyscall6(syscall.SYS_PRCTL, getChildSubreaper, uintptr(unsafe.Pointer(&subreaper)), 0, 0, 0, 0)
@@ -75,15 +79,17 @@ func currentState() (s hostState) {
 		"Umask:", "Uid:", "Gid:", "Groups:", "SigIgn:", "SigCgt:", "PPid:")...)
 	s.process = append(s.process, linesOf("/proc/self/limits", "")...)
 	s.process = append(s.process, linesOf("/proc/self/oom_score_adj", "")...)
-	s.process = append(s.process, os.Environ()...)
+	s.process = append(s.process, cenviron.Lines()...)
 
 	tasks, _ := filepath.Glob("/proc/self/task/*")
 	for _, task := range tasks {
 		for _, kind := range []string{"cgroup", "ipc", "mnt", "net", "pid", "pid_for_children", "time", "user", "uts"} {
 			s.threads = append(s.threads, kind+" "+linkOf(task+"/ns/"+kind))
 		}
-		s.threads = append(s.threads,
-			linesOf(task+"/status", "Name:", "SigBlk:", "Cap", "NoNewPrivs:", "Seccomp:")...)
+		if name := threadName(task); name != "" {
+			s.threads = append(s.threads, "name "+name)
+		}
+		s.threads = append(s.threads, linesOf(task+"/status", "SigBlk:", "Cap", "NoNewPrivs:", "Seccomp:")...)
 	}
 	return s
 }
@@ -117,6 +123,32 @@ func (s hostState) expectSame() {
 		}
 		expect(time.Now().Before(end), "the host is another one:\n%s", changed)
 		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// threadName is empty for one that has ended, and for one that Go began on a thread of the library's, in a callback: it
+// has its name from there, but takes signals, which no thread of the library's does.
+func threadName(task string) string {
+	words := strings.Fields(strings.Join(linesOf(task+"/status", "Name:", "SigBlk:"), " "))
+	if len(words) != 4 || strings.HasPrefix(words[1], "cnirt-") && strings.Trim(words[3], "0") == "" {
+		return ""
+	}
+	return words[1]
+}
+
+// expectNoThreads is for after a synchronous call, which leaves no thread of the library's but those with these names.
+// Those of other goroutines' calls end soon, too; a thread that the library kept for later calls would stay for 5 s.
+func expectNoThreads(but ...string) {
+	tasks, _ := filepath.Glob("/proc/self/task/*")
+	for end := time.Now().Add(3 * time.Second); ; time.Sleep(time.Millisecond) {
+		tasks = slices.DeleteFunc(tasks, func(task string) bool {
+			name := threadName(task)
+			return !strings.HasPrefix(name, "cnirt-") || slices.Contains(but, name)
+		})
+		if len(tasks) == 0 {
+			return
+		}
+		expect(time.Now().Before(end), "%s is still there", threadName(tasks[0]))
 	}
 }
 

@@ -32,6 +32,7 @@ var hostKinds = []struct {
 }{
 	{name: "a plain one", run: plain},
 	{name: "ignores SIGCHLD", run: ignoresSIGCHLD},
+	{name: "has SA_NOCLDWAIT", run: hasSaNocldwait},
 	{name: "waits for any child", run: waitsForAnyChild},
 	{name: "is a subreaper", run: isASubreaper},
 	{name: "is pid 1", run: isPID1, unshare: []string{"--pid", "--fork", "--mount-proc"}},
@@ -43,6 +44,7 @@ var hostKinds = []struct {
 	{name: "runs out of descriptors", run: runsOutOfDescriptors},
 	{name: "has umask 0777", run: hasUmask0777},
 	{name: "has lost its directory", run: hasLostItsDirectory},
+	{name: "has another root", run: hasAnotherRoot},
 	{name: "keeps its memory", run: keepsItsMemory},
 	{name: "changes its environment", run: changesItsEnvironment},
 	{name: "has small stacks", run: hasSmallStacks, shell: "ulimit -s 64; "},
@@ -52,6 +54,7 @@ var hostKinds = []struct {
 	{name: "runs plugins itself", run: runsPluginsItself},
 	{name: "answers slowly", run: answersSlowly},
 	{name: "has no rights", run: hasNoRights, within: asNobody},
+	{name: "runs out of processes", run: runsOutOfProcesses, within: slices.Concat(asNobody, asRootless)},
 	{name: "is rootless", run: isRootless, within: slices.Concat(asNobody, asRootless)},
 }
 
@@ -62,7 +65,9 @@ var asRootless = []string{"unshare", "--user", "--map-root-user", "--net", "--mo
 func runHost(name string) {
 	for _, kind := range hostKinds {
 		if kind.name == name {
-			kind.run(newHost(os.Getenv(hostDirectoryVariable)))
+			h := newHost(os.Getenv(hostDirectoryVariable))
+			kind.run(h)
+			h.expectNoSIGCHLD()
 			return
 		}
 	}
