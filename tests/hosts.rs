@@ -169,19 +169,21 @@ hosts! {
 
 #[test]
 fn a_host_that_ends_in_a_set_up_leaves_no_process() {
-    for (end, exit, signal) in [
-        ("exits", Some(0), None),
-        ("killed", None, Some(9)),
-        ("crashes", None, Some(11)),
-        ("terminated", None, Some(15)),
+    for (end, exit, signal, words) in [
+        ("exits", Some(0), None, ""),
+        ("killed", None, Some(9), ""),
+        ("crashes", None, Some(11), ""),
+        ("terminated", None, Some(15), ""),
         // Running out of memory.
-        ("starves", None, Some(6)),
+        ("starves", None, Some(6), "memory allocation of "),
     ] {
-        let mut host = Host::start(end, None);
+        let Host { process, directory } = Host::start(end, None);
         // `timeout` ends as its program has.
-        let status = host.process.wait().unwrap();
-        assert_eq!((status.code(), status.signal()), (exit, signal), "{end}");
-        nothing_is_left(host.directory.path());
+        let output = process.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), output.status.signal()), (exit, signal), "{end}");
+        assert!(said.starts_with(words) && said.is_empty() == words.is_empty(), "{end}: {said}");
+        nothing_is_left(directory.path());
     }
 }
 

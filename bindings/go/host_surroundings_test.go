@@ -29,8 +29,7 @@ func hasUmask0777(h *host) {
 					mode = 0o600
 					files++
 				}
-				// The lock's is 0600 less the umask.
-				expect(info.Mode() == mode || entry.Name() == "lock", "%s: %v", path, info.Mode())
+				expect(info.Mode() == mode, "%s: %v", path, info.Mode())
 				return nil
 			}))
 			expect(files > 1, "%d files", files)

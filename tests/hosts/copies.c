@@ -5,6 +5,8 @@
 #define _GNU_SOURCE
 #include <cnirt.h>
 #include <dlfcn.h>
+#include <malloc.h>
+#include <stddef.h>
 
 /* What is used of it. */
 #define FUNCTIONS(F)                                                                                              \
@@ -89,6 +91,7 @@ static int lines(const char *path) {
 static void again_and_again(char **paths) {
     pthread_t threads[AT_ONCE];
     int numbers[AT_ONCE], count = 0, index, mappings = 0, more;
+    size_t heap = 0, grown;
     char *before = NULL;
     path_of_it = paths[0];
     make_files();
@@ -101,6 +104,7 @@ static void again_and_again(char **paths) {
         if (count == SETTLED) {
             before = settled_state();
             mappings = lines("/proc/self/maps");
+            heap = mallinfo2().uordblks;
         }
     }
     load(path_of_it);
@@ -108,6 +112,8 @@ static void again_and_again(char **paths) {
     unload();
     free(before);
     /* The C library may still get some memory for a thread. */
+    grown = mallinfo2().uordblks - heap;
+    expect((ptrdiff_t)grown < 16 << 10, "%zu bytes of the heap are lost", grown);
     more = lines("/proc/self/maps") - mappings;
     expect(more <= AT_ONCE, "%d mappings, and %d more", mappings, more);
 }

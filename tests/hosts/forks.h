@@ -67,7 +67,7 @@ static void fork_in_a_set_up(void) {
         pids[index] = fork();
         if (pids[index] != 0) continue;
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        alarm(20);
+        alarm(100);
         children[index]();
     }
     for (index = 1; index < CHILDREN; ++index) ends_with(pids[index], 0, "a child");

@@ -133,9 +133,25 @@ static void probe_finds(const char *expected) {
     expect(strcmp(seen, expected) == 0, "a plugin that finds %s: %s", expected, seen);
 }
 
+/* While the handle lives: a thread that waits for more work would go with it. */
+static void no_threads(void) {
+    struct text ours = {NULL, 0, 0};
+    int attempt;
+    for (attempt = 0; attempt < 200; ++attempt) {
+        ours.length = 0;
+        every_number(&ours, "/proc/self/task", add_our_thread);
+        if (ours.length == 0) break;
+        nap(10000);
+    }
+    expect(ours.length == 0, "a call leaves a thread: %s", words(ours.bytes));
+    free(ours.bytes);
+}
+
 static void one_pod(void) {
     pod("pod");
+    no_threads();
     probe_finds(CLEAN);
+    no_threads();
 }
 
 static void nothing(void) {}

@@ -8,7 +8,7 @@
 
 #include <sys/mman.h>
 
-/* A plugin that reads nothing of far more than a pipe holds. */
+/* A plugin that reads nothing of far more than a pipe holds; it gets a file. */
 static void write_to_the_deaf(void) {
     const char *text = large_request("pod", "deaf");
     sigset_t pipe, before, pending;

@@ -96,6 +96,14 @@ static void add_task(struct text *text, int task) {
     add_lines(text, path, lines);
 }
 
+/* Of the library's. */
+static void add_our_thread(struct text *text, int task) {
+    static const char *const name[] = {"Name:\tcnirt-", NULL};
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%d/status", task);
+    add_lines(text, path, name);
+}
+
 static char *state(void) {
     static const char *const status[] = {"Umask:",  "Uid:",    "Gid:",    "Groups:", "Threads:", "SigPnd:",
                                          "ShdPnd:", "SigIgn:", "SigCgt:", "Tgid:",   "PPid:",    NULL};

