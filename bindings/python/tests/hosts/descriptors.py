@@ -64,6 +64,6 @@ def runs_out_of_descriptors(directory):
                     assert "too many open files" in str(error), (more, error)
                 finally:
                     resource.setrlimit(resource.RLIMIT_NOFILE, normal)
-                plugin.teardown_pod(id="pod")
+                host.call(plugin.teardown_pod, id="pod")
             more += 1
     assert refused > 3, refused
