@@ -16,6 +16,7 @@ import state
 from state import LIBC
 
 PR_SET_CHILD_SUBREAPER = 36
+SA_NOCLDWAIT = 2
 
 
 def _pod_unnoticed(directory):
@@ -34,6 +35,15 @@ def plain(directory):
 
 def ignores_sigchld(directory):
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    _pod_unnoticed(directory)
+
+
+def has_sa_nocldwait(directory):
+    """Nobody could wait for a child of its."""
+    action = state.Sigaction()
+    assert LIBC.sigaction(signal.SIGCHLD, None, ctypes.byref(action)) == 0
+    action.flags |= SA_NOCLDWAIT
+    assert LIBC.sigaction(signal.SIGCHLD, ctypes.byref(action), None) == 0
     _pod_unnoticed(directory)
 
 

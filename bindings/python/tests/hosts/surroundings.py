@@ -1,6 +1,7 @@
 """Hosts whose surroundings are odd: umask, directory, environment, rights, memory."""
 
 import os
+import resource
 import stat
 
 import host
@@ -12,7 +13,7 @@ import cnirt
 NOBODY = 65534
 PR_SET_DUMPABLE = 4
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000
-MS_REC, MS_PRIVATE = 0x4000, 0x40000
+MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 
 
 def has_umask_0777(directory):
@@ -33,6 +34,19 @@ def has_lost_its_directory(directory):
         its.pod(plugin)
         with its.attached(plugin, "looking", networks=its.beside("look")):
             assert (its.directory / "cwd").read_text().strip() == os.readlink("/proc/self/cwd")
+
+
+def is_chrooted(directory):
+    """The node is only within."""
+    root = host.Path(directory, "root")
+    root.mkdir()
+    assert LIBC.mount(b"/", bytes(root), None, MS_BIND | MS_REC, None) == 0
+    assert LIBC.mount(b"none", os.fsencode(f"{root}{directory}"), b"tmpfs", 0, None) == 0
+    os.chroot(root)
+    os.chdir("/")
+    its = host.Host(directory)
+    with its.guest() as plugin:
+        its.pod(plugin)
 
 
 def _become_nobody():
@@ -70,6 +84,24 @@ def is_rootless(directory):
     its = host.Host(directory)
     with its.guest() as plugin:
         its.pod(plugin)
+
+
+def may_start_no_process(directory):
+    """For now: a clear error, nothing is left, and later the same handle works."""
+    _become_rootless()
+    its = host.Host(directory)
+    normal = resource.getrlimit(resource.RLIMIT_NPROC)
+    with its.netns("pod") as netns, its.guest() as plugin:
+        resource.setrlimit(resource.RLIMIT_NPROC, (1, normal[1]))
+        try:
+            host.call(plugin.setup_pod, id="pod", netns=netns)
+            raise AssertionError("a set-up without processes")
+        except cnirt.IoError as error:
+            assert "temporarily unavailable" in str(error), error
+        finally:
+            resource.setrlimit(resource.RLIMIT_NPROC, normal)
+        its.expect_nothing_left()
+        its.pod(plugin, "later")
 
 
 def _become_rootless():
