@@ -17,17 +17,17 @@ MARKER = "CNIRT_TEST_MARKER"
 WITH_BRIDGE = ("sh", "-c", 'ip link add bridge0 address 02:00:00:00:00:01 type bridge && exec "$@"', "sh")
 
 KINDS = """
-plain ignores_sigchld handles_sigchld has_a_wakeup_fd has_a_signalfd is_a_subreaper has_subprocesses
+plain ignores_sigchld has_sa_nocldwait handles_sigchld has_a_wakeup_fd has_a_signalfd is_a_subreaper has_subprocesses
 has_asyncio_subprocesses has_forked_processes has_spawned_processes
 blocks_and_ignores_signals is_signalled_with_its_group
 has_no_stdio has_20_000_descriptors runs_out_of_descriptors
-has_umask_0777 has_lost_its_directory keeps_its_memory changes_its_environment
+has_umask_0777 has_lost_its_directory is_chrooted keeps_its_memory changes_its_environment
 has_small_stacks has_a_thread_elsewhere collects_garbage closes_amid_calls
 forks_at_any_moment forks_children_that_fork
 loads_and_unloads has_two_copies is_used_from_many_threads_at_the_first_time
 runs_plugins_itself answers_slowly
 """.split()
-AS_NOBODY = ["has_no_rights", "is_rootless"]
+AS_NOBODY = ["has_no_rights", "is_rootless", "may_start_no_process"]
 IN_PID_NAMESPACE = ["is_pid_1"]
 
 

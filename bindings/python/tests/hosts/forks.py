@@ -44,6 +44,7 @@ def _refused_then_closed(plugin):
 
 def forks_at_any_moment(directory):
     """Children end at once, use and close the handle, set up a pod of their own, or stay with what they inherited."""
+    host.has_children()
     its = host.Host(directory)
     staying = []
 
@@ -79,6 +80,7 @@ def forks_at_any_moment(directory):
 
 def forks_children_that_fork(directory):
     """A grandchild that outlives its parent comes to the host, a subreaper; nothing of the library's does."""
+    host.has_children()
     its = host.Host(directory)
     host.prctl(PR_SET_CHILD_SUBREAPER, 1)
 

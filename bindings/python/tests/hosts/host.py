@@ -5,6 +5,7 @@ import ctypes
 import json
 import os
 import shutil
+import signal
 import threading
 from pathlib import Path
 
@@ -34,10 +35,11 @@ class Host:
         bridge = {"type": "bridge", "bridge": "bridge0", "ipam": ipam}
         network = {"cniVersion": "1.0.0", "name": "net", "plugins": [bridge]}
         (self.directory / "conf" / "net.conflist").write_text(json.dumps(network))
-        # It has a child, hears no TERM, and waits for a word.
+        # It hears no TERM, waits for a word, and leaves a child.
         self._script(
             "slow",
-            f"sleep 1000 &\ntrap '' TERM\necho > {self.directory}/running\nread line < {self.directory}/go\nkill $!",
+            "sleep 1000 < /dev/null > /dev/null 2>&1 &\ntrap '' TERM\n"
+            f"echo > {self.directory}/running\nread line < {self.directory}/go",
         )
         self._script("hang", f"echo >> {self.directory}/hanging\nexec sleep 1000")
         self._looking_script()
@@ -65,6 +67,7 @@ class Host:
                 close({seen})
                 system("ls /proc/self/fd >> " {seen})
                 system("env > {self.directory}/environment")
+                system("readlink /proc/self/cwd > {self.directory}/cwd")
                 print "{{\\"cniVersion\\":\\"1.0.0\\"}}"
                 exit
             }}
@@ -91,27 +94,27 @@ class Host:
     @contextlib.contextmanager
     def netns(self, name):
         path = self.directory / name
-        cnirt.create_netns(path)
+        call(cnirt.create_netns, path)
         try:
             yield path
         finally:
-            cnirt.remove_netns(path)
+            call(cnirt.remove_netns, path)
 
     @contextlib.contextmanager
     def attached(self, plugin, name, **request):
         """A pod from its set-up to its teardown."""
         with self.netns(name) as netns:
-            answer = plugin.setup_pod(id=name, netns=netns, **request)
+            answer = call(plugin.setup_pod, id=name, netns=netns, **request)
             assert answer["ips"][0].startswith("10.77.0."), answer
             yield answer
-            removed = plugin.teardown_pod(id=name)
+            removed = call(plugin.teardown_pod, id=name)
             assert "net" in [network["network"] for network in removed["networks"]], removed
 
-    def pod(self, plugin, name="pod"):
+    def pod(self, plugin, name="pod", **request):
         """A pod's whole life."""
-        with self.attached(plugin, name):
-            assert plugin.check_pod(id=name)["networks"][0]["checked"]
-            assert plugin.pod_status(id=name)["source"] == "netlink"
+        with self.attached(plugin, name, **request):
+            assert call(plugin.check_pod, id=name)["networks"][0]["checked"]
+            assert call(plugin.pod_status, id=name)["source"] == "netlink"
 
     def slow_runs(self):
         assert (self.directory / "running").read_bytes(), "the slow plugin runs"
@@ -180,7 +183,7 @@ class Host:
         """A handle in a host that is unchanged by it."""
         with self.unchanged(), self.plugin(**options) as plugin:
             yield plugin
-            assert plugin.list_pods() == []
+            assert call(plugin.list_pods) == []
 
     def expect_no_failure(self):
         for error in self.failures:
@@ -194,6 +197,19 @@ class Host:
         left += self.directory.glob("cache/cnirt/intents/*")
         left += self.directory.glob("cache/cnirt/tmp-*")
         assert not left, f"left behind: {left}"
+
+
+def call(function, *arguments, **request):
+    """A synchronous call, which leaves no thread of the library's, though its handle lives on."""
+    try:
+        return function(*arguments, **request)
+    finally:
+        state.expect_no_thread("cnirt-")
+
+
+def has_children():
+    """For hosts with children of their own, whose SIGCHLD is no doing of the library's."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def expect_no_child(options=0):

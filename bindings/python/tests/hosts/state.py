@@ -6,6 +6,7 @@ Not its memory; of that only how many mappings there are.
 import contextlib
 import ctypes
 import fcntl
+import itertools
 import os
 import signal
 import time
@@ -18,7 +19,7 @@ OF_THREAD = ("Name:", "SigBlk:", "Cap", "NoNewPrivs:", "Seccomp:")
 OF_PROCESS = ("Umask:", "Uid:", "Gid:", "Groups:", "Threads:", "SigPnd:", "ShdPnd:", "SigIgn:", "SigCgt:", "PPid:")
 
 
-class _Sigaction(ctypes.Structure):
+class Sigaction(ctypes.Structure):
     """The C library's, on 64-bit Linux."""
 
     _fields_ = (
@@ -60,7 +61,7 @@ def _threads():
 
 def _dispositions():
     for number in sorted(signal.valid_signals()):
-        action = _Sigaction()
+        action = Sigaction()
         if LIBC.sigaction(int(number), None, ctypes.byref(action)) == 0:
             # Behind the kernel's mask the C library leaves what happens to lie there.
             yield f"signal {int(number)}: {action.handler} {action.mask[0]:#x} {action.flags:#x}"
@@ -74,6 +75,12 @@ def _numbers():
     yield f"group {os.getpgrp()}, session {os.getsid(0)}, nice {os.getpriority(os.PRIO_PROCESS, 0)}"
 
 
+def _variables():
+    """The C library's, as os.environ is a copy."""
+    environ = ctypes.POINTER(ctypes.c_char_p).in_dll(LIBC, "environ")
+    return sorted(itertools.takewhile(lambda line: line is not None, environ))
+
+
 def state():
     """One fact a line."""
     return [
@@ -85,7 +92,7 @@ def state():
         f"cwd {_link('/proc/self/cwd')}, root {_link('/proc/self/root')}",
         *_dispositions(),
         *_numbers(),
-        *(f"{name}={value}" for name, value in sorted(os.environ.items())),
+        *_variables(),
     ]
 
 
@@ -96,6 +103,21 @@ def threads():
 def wait_for_threads(most):
     """A thread that was joined is in /proc for a moment longer."""
     while threads() > most:
+        time.sleep(0.001)
+
+
+def _names():
+    for task in os.listdir("/proc/self/task"):
+        # It may end meanwhile.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/self/task/{task}/comm") as file:
+            yield file.read().strip()
+
+
+def expect_no_thread(beginning):
+    """With such a name, in a second at the latest."""
+    end = time.monotonic() + 1
+    while left := [name for name in _names() if name.startswith(beginning)]:
+        assert time.monotonic() < end, f"still there: {left}"
         time.sleep(0.001)
 
 

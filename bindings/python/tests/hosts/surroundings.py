@@ -1,6 +1,7 @@
 """Hosts whose surroundings are odd: umask, directory, environment, rights, memory."""
 
 import os
+import resource
 import stat
 
 import host
@@ -12,7 +13,7 @@ import cnirt
 NOBODY = 65534
 PR_SET_DUMPABLE = 4
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000
-MS_REC, MS_PRIVATE = 0x4000, 0x40000
+MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 
 
 def has_umask_0777(directory):
@@ -29,6 +30,21 @@ def has_lost_its_directory(directory):
     gone.mkdir()
     os.chdir(gone)
     gone.rmdir()
+    with its.guest() as plugin:
+        its.pod(plugin)
+        with its.attached(plugin, "looking", networks=its.beside("look")):
+            assert (its.directory / "cwd").read_text().strip() == os.readlink("/proc/self/cwd")
+
+
+def is_chrooted(directory):
+    """The node is only within."""
+    root = host.Path(directory, "root")
+    root.mkdir()
+    assert LIBC.mount(b"/", bytes(root), None, MS_BIND | MS_REC, None) == 0
+    assert LIBC.mount(b"none", os.fsencode(f"{root}{directory}"), b"tmpfs", 0, None) == 0
+    os.chroot(root)
+    os.chdir("/")
+    its = host.Host(directory)
     with its.guest() as plugin:
         its.pod(plugin)
 
@@ -64,14 +80,36 @@ def has_no_rights(directory):
 
 def is_rootless(directory):
     """Root in a user namespace only, with nobody's rights outside."""
+    _become_rootless()
+    its = host.Host(directory)
+    with its.guest() as plugin:
+        its.pod(plugin)
+
+
+def may_start_no_process(directory):
+    """For now: a clear error, nothing is left, and later the same handle works."""
+    _become_rootless()
+    its = host.Host(directory)
+    normal = resource.getrlimit(resource.RLIMIT_NPROC)
+    with its.netns("pod") as netns, its.guest() as plugin:
+        resource.setrlimit(resource.RLIMIT_NPROC, (1, normal[1]))
+        try:
+            host.call(plugin.setup_pod, id="pod", netns=netns)
+            raise AssertionError("a set-up without processes")
+        except cnirt.IoError as error:
+            assert "temporarily unavailable" in str(error), error
+        finally:
+            resource.setrlimit(resource.RLIMIT_NPROC, normal)
+        its.expect_nothing_left()
+        its.pod(plugin, "later")
+
+
+def _become_rootless():
     _become_nobody()
     assert LIBC.unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET) == 0
     for name, text in (("uid_map", f"0 {NOBODY} 1"), ("setgroups", "deny"), ("gid_map", f"0 {NOBODY} 1")):
         host.Path("/proc/self", name).write_text(text)
     assert LIBC.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) == 0
-    its = host.Host(directory)
-    with its.guest() as plugin:
-        its.pod(plugin)
 
 
 def keeps_its_memory(directory):
@@ -102,12 +140,12 @@ def changes_its_environment(directory):
         for index in range(200):
             del os.environ[f"CNIRT_TEST_{index}"]
 
-    with its.plugin() as plugin, its.repeating(change):
-        its.pod(plugin)
-        for _ in range(5):
-            with its.attached(plugin, "looking", networks=its.beside("look")):
-                environment = (its.directory / "environment").read_text().splitlines()
-            assert [line for line in environment if line.startswith("CNIRT_TEST_VALUE")] == ["CNIRT_TEST_VALUE=old"]
-            assert not [line for line in environment if line.startswith("CNIRT_TEST_1")]
-    its.expect_no_failure()
-    its.expect_nothing_left()
+    with its.guest() as plugin:
+        with its.repeating(change):
+            its.pod(plugin)
+            for _ in range(5):
+                with its.attached(plugin, "looking", networks=its.beside("look")):
+                    environment = (its.directory / "environment").read_text().splitlines()
+                assert [line for line in environment if line.startswith("CNIRT_TEST_VALUE")] == ["CNIRT_TEST_VALUE=old"]
+                assert not [line for line in environment if line.startswith("CNIRT_TEST_1")]
+        os.environ["CNIRT_TEST_VALUE"] = "old"
