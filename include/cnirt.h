@@ -353,9 +353,10 @@ cni_rc cni_plugin_new(const char *options,
 /**
  * Ends a network plugin: refuses new calls, cancels the running ones, and returns when they have ended.
  *
- * That takes, callbacks aside, at most killGraceMs and rollbackTimeoutMs. From a callback of the same handle it only
- * marks: the last running call ends the handle. What is attached stays attached. In a forked child it does nothing,
- * quickly: the memory is gone when the child ends or execs, and data_free is not called.
+ * That takes, callbacks aside, at most killGraceMs, rollbackTimeoutMs (without end where that is 0) and killGraceMs
+ * once more; a plugin that cannot be killed adds 3 s. From a callback of the same handle it only marks: the last
+ * running call ends the handle. What is attached stays attached. In a forked child it does nothing, quickly: the
+ * memory is gone when the child ends or execs, and data_free is not called.
  *
  * Ownership: takes plugin; no call may begin with it afterwards. Calls data_free of the callbacks.
  * NULL: plugin may be NULL, which does nothing.
@@ -612,8 +613,8 @@ cni_rc cni_plugin_cancel(struct cni_plugin *plugin,
  *
  * options: a JSON object; NULL is {}, all defaults: binDirs (/opt/cni/bin, /usr/lib/cni), cacheDir (none: that of each
  * call, else /var/lib/cni), timeoutMs 0 (no limit), killGraceMs 2000, rollback false (true: a failed ADD is followed
- * by DEL of the plugins that were started), rollbackTimeoutMs 60000, durability "full" or "atomic", maxOutputBytes
- * 4194304, env (exactly this environment; none: the process's) and pluginEnv {} (added to it). callbacks: functions of
+ * by DEL of the plugins that were started), rollbackTimeoutMs 60000 (0: no limit), durability "full" (or "atomic",
+ * which a power cut may undo), maxOutputBytes 4194304, env (exactly this environment; none: the process's) and pluginEnv {} (added to it). callbacks: functions of
  * the host's, of which find_plugin, exec_plugin and log are used; NULL is none. runtime: the new handle, or NULL on
  * failure. error: the error object on failure, else NULL.
  *
@@ -634,9 +635,10 @@ cni_rc cni_runtime_new(const char *options,
 /**
  * Ends a runtime: refuses new calls, cancels the running ones, and returns when they have ended.
  *
- * That takes, callbacks aside, at most killGraceMs and, with rollback, rollbackTimeoutMs. From a callback of the same
- * handle it only marks: the last running call ends the handle. What is attached stays attached. In a forked child it
- * does nothing, quickly: the memory is gone when the child ends or execs, and data_free is not called.
+ * That takes, callbacks aside, at most killGraceMs and, with rollback, rollbackTimeoutMs and killGraceMs once more; a
+ * plugin that cannot be killed adds 3 s. From a callback of the same handle it only marks: the last running call ends
+ * the handle. What is attached stays attached. In a forked child it does nothing, quickly: the memory is gone when the
+ * child ends or execs, and data_free is not called.
  *
  * Ownership: takes runtime; no call may begin with it afterwards. Calls data_free of the callbacks.
  * NULL: runtime may be NULL, which does nothing.

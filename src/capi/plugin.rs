@@ -77,9 +77,10 @@ pub unsafe extern "C" fn cni_plugin_new(
 
 /// Ends a network plugin: refuses new calls, cancels the running ones, and returns when they have ended.
 ///
-/// That takes, callbacks aside, at most killGraceMs and rollbackTimeoutMs. From a callback of the same handle it only
-/// marks: the last running call ends the handle. What is attached stays attached. In a forked child it does nothing,
-/// quickly: the memory is gone when the child ends or execs, and data_free is not called.
+/// That takes, callbacks aside, at most killGraceMs, rollbackTimeoutMs (without end where that is 0) and killGraceMs
+/// once more; a plugin that cannot be killed adds 3 s. From a callback of the same handle it only marks: the last
+/// running call ends the handle. What is attached stays attached. In a forked child it does nothing, quickly: the
+/// memory is gone when the child ends or execs, and data_free is not called.
 ///
 /// Ownership: takes plugin; no call may begin with it afterwards. Calls data_free of the callbacks.
 /// NULL: plugin may be NULL, which does nothing.
