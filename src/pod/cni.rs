@@ -458,4 +458,20 @@ mod tests {
         let loaded = CniNetworkPlugin::new(options, Hooks::default(), None).unwrap().snapshot();
         assert!(loaded.retry.is_some_and(|retry| retry <= Instant::now()));
     }
+
+    #[test]
+    fn locks_that_a_panic_left_are_taken_over() {
+        let options = PluginOptions::from_json(r#"{"confDir": "/nowhere", "binDirs": []}"#).unwrap();
+        let plugin = CniNetworkPlugin::new(options, Hooks::default(), None).unwrap();
+        let (loaded, pod_cidr) = (plugin.loaded.write(), plugin.pod_cidr.lock());
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _held = (loaded, pod_cidr);
+            panic!("injected");
+        }))
+        .unwrap_err();
+        assert!(plugin.loaded.is_poisoned() && plugin.pod_cidr.is_poisoned());
+        plugin.event("pod-cidr-change", r#"{"pod-cidr": "10.1.0.0/24"}"#).unwrap();
+        assert_eq!(plugin.pod_cidr().as_deref(), Some("10.1.0.0/24"));
+        plugin.configuration(&Call::default()).unwrap();
+    }
 }
