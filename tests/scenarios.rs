@@ -67,7 +67,7 @@ impl Runner {
             .arg(dir.path().join("runner"))
             .args(["bindings/c/tests/runner.c", "-Iinclude", "-lcnirt"])
             .arg(format!("-L{}", dir.path().display()))
-            .arg(format!("-Wl,-rpath,{}", dir.path().display()))
+            .arg(format!("-Wl,--disable-new-dtags,-rpath,{}", dir.path().display()))
             .current_dir(root());
         node::run(&mut command).map_err(|why| format!("compiling the runner: {why}"))?;
         common::put_under_tool(&dir.path().join("runner"));

@@ -44,11 +44,12 @@ pub(crate) fn put_under_tool(program: &Path) {
     std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Compiles a program of `tests/capi` against the shared library, by the name that it will have once installed.
+/// Compiles a program of `tests/capi` against the shared library, by the name that it will have once installed. An
+/// `LD_LIBRARY_PATH` does not lead it to another one.
 pub(crate) fn compile(source: &str, into: &Path) -> PathBuf {
     let library = into.join("libcnirt.so.0");
     std::os::unix::fs::symlink(shared_library(), &library).unwrap();
-    build(source, into, &[library.display().to_string(), format!("-Wl,-rpath,{}", into.display())])
+    build(source, into, &[library.display().to_string(), format!("-Wl,--disable-new-dtags,-rpath,{}", into.display())])
 }
 
 /// Compiles a program of `tests/capi` that loads the shared library itself.
