@@ -171,7 +171,7 @@ struct PidfdInfo {
 const INFO_EXIT: u64 = 1 << 3;
 
 /// `PIDFD_GET_INFO`: `_IOWR(0xff, 11, struct pidfd_info)` with the size that is used here.
-const GET_INFO: u32 = (3 << 30) | (64 << 16) | (0xff << 8) | 0x0b;
+pub(super) const GET_INFO: u32 = (3 << 30) | (64 << 16) | (0xff << 8) | 0x0b;
 const _: () = assert!(size_of::<PidfdInfo>() == 64);
 
 /// The status of a child that somebody else has waited for, as the kernel remembers it.

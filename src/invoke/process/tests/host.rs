@@ -93,6 +93,11 @@ fn a_killed_host_leaves_no_plugin_and_then_no_lock() {
 
 /// Lets the kernel refuse a system call with EPERM where its first argument has `flags` and lacks `without`.
 fn refuse(number: libc::c_long, flags: u32, without: u32) {
+    refuse_by_argument(number, 0, flags, without);
+}
+
+/// As [`refuse`], by another argument.
+fn refuse_by_argument(number: libc::c_long, argument: u32, flags: u32, without: u32) {
     let ld = |offset| libc::sock_filter { code: 0x20, jt: 0, jf: 0, k: offset };
     let jump = |code, k, jt, jf| libc::sock_filter { code, jt, jf, k };
     let give = |k| libc::sock_filter { code: 0x06, jt: 0, jf: 0, k };
@@ -101,7 +106,7 @@ fn refuse(number: libc::c_long, flags: u32, without: u32) {
     let mut program = [
         ld(0),
         jump(0x15, u32::try_from(number).unwrap(), 0, 4),
-        ld(16),
+        ld(16 + 8 * argument),
         and(flags | without),
         jump(0x15, flags, 0, 1),
         give(refuse),
@@ -147,6 +152,21 @@ fn a_system_without_clone_for_pidfds_still_forks() {
         refuse(libc::SYS_clone, libc::CLONE_PIDFD.cast_unsigned(), 0);
         script.run(WAYS[0], &Call::default()).unwrap();
         assert!(Script::new("exit 3").run(WAYS[0], &Call::default()).unwrap_err().to_string().ends_with("status 3"));
+    });
+}
+
+/// As before Linux 6.15.
+#[test]
+fn a_status_that_the_kernel_does_not_remember_is_an_error() {
+    isolated("host::a_status_that_the_kernel_does_not_remember_is_an_error", || {
+        refuse_by_argument(libc::SYS_ioctl, 1, direct::GET_INFO, 0);
+        let script = Script::new("exit 0");
+        script.run(Way::Direct, &Call::default()).unwrap();
+        // SAFETY: of this process, which is the test's own.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+        let error = script.run(Way::Direct, &Call::default()).unwrap_err();
+        assert_eq!(error.class(), ErrorClass::Io);
+        assert!(error.to_string().ends_with(": exit status lost"), "{error}");
     });
 }
 
