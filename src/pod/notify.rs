@@ -92,7 +92,8 @@ impl Notifier {
     /// Makes the descriptor quiet until something changes from now on. Call it before reading, not after.
     pub(super) fn renew(&self) {
         // No log under the lock: its callback may wait for a thread that is in another call.
-        if let Some(error) = self.renew_locked(&mut self.lock()) {
+        let complaint = self.renew_locked(&mut self.lock());
+        if let Some(error) = complaint {
             let error = io::Error::from(error);
             tracing::warn!(target: "cnirt::pod", %error, "not all directories can be watched; calls see every change");
         }
