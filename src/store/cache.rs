@@ -64,7 +64,8 @@ pub struct CacheEntry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     inode: u64,
-    changed: (i64, u64),
+    /// Seconds and nanoseconds; of the latter systems differ in whether they have a sign.
+    changed: (i64, i128),
 }
 
 /// What the cache holds for a key.
@@ -358,7 +359,7 @@ impl Prepared {
 /// What tells a file from one that is later written in its place; `None` where there is none.
 fn stamp(results: &Dir, name: &OsStr) -> Result<Option<Stamp>> {
     match sys::stat(results, name) {
-        Ok(stat) => Ok(Some(Stamp { inode: stat.st_ino, changed: (stat.st_ctime, stat.st_ctime_nsec) })),
+        Ok(stat) => Ok(Some(Stamp { inode: stat.st_ino, changed: (stat.st_ctime, stat.st_ctime_nsec.into()) })),
         Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(failed("stat", &results.path_of(name), errno)),
     }
