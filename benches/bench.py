@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--quick", action="store_true", help="fewer rounds")
-    how.add_argument("--full", action="store_true", help="more rounds, and up to 1 000 pods attached")
+    how.add_argument("--full", action="store_true", help="up to 1 000 pods attached, in place of 100")
     how.add_argument("--check", action="store_true", help="only try every driver, without cases")
     parser.add_argument("case", nargs="*", choices=[[], *cases.CASES])
     arguments = parser.parse_args()
