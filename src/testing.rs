@@ -12,6 +12,16 @@ pub(crate) fn isolated(test: &str, body: fn()) {
     passes(Command::new(std::env::current_exe().unwrap()).args(arguments(test)).env(VARIABLE, test));
 }
 
+/// Lets this process, a test's own, write no file beyond so many bytes: who tries gets the signal that ends programs.
+pub(crate) fn limit_file_size(bytes: u64) {
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+    // SAFETY: `limit` is what the call takes; the signal's disposition is the default one.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_DFL);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit), 0);
+    }
+}
+
 /// A directory in memory where the system has one: syncing there takes no time.
 pub(crate) fn memory_dir() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()

@@ -9,7 +9,6 @@ use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, ErrorClass, Result};
@@ -76,8 +75,6 @@ pub(crate) struct Progress {
     pod: ContainerId,
     serial: String,
     file: Option<OwnedFd>,
-    /// What the file holds.
-    length: usize,
 }
 
 impl Intents {
@@ -90,7 +87,7 @@ impl Intents {
     pub(crate) fn begin(&self, intent: &Intent) -> Result<Progress> {
         let serial = atomic::unique_name().to_string_lossy().into_owned();
         self.write(intent, Some(&serial))?;
-        Ok(Progress { dir: self.dir.clone(), pod: intent.container_id.clone(), serial, file: None, length: 0 })
+        Ok(Progress { dir: self.dir.clone(), pod: intent.container_id.clone(), serial, file: None })
     }
 
     /// Writes what is left of an intent.
@@ -255,9 +252,8 @@ impl Progress {
             Some(file) => file,
             none => none.insert(create(&self.dir, &self.pod)?),
         };
-        self.length += line.len();
-        let written = if fds::may_hold(self.length) { sys::write_all(file, line.as_bytes()) } else { Err(Errno::FBIG) };
-        written.map_err(|errno| failed("write", &self.dir.path().join(PROGRESS).join(self.pod.as_str()), errno))
+        sys::write_all(file, line.as_bytes())
+            .map_err(|errno| failed("write", &self.dir.path().join(PROGRESS).join(self.pod.as_str()), errno))
     }
 }
 

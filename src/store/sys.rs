@@ -92,9 +92,10 @@ fn open_to_owner(file: &OwnedFd) {
     }
 }
 
-/// Writes all of the bytes. Raises no SIGXFSZ.
+/// Writes all of the bytes at the file's end. Raises no SIGXFSZ.
 pub(super) fn write_all(file: impl AsFd, mut bytes: &[u8]) -> Result<()> {
-    if !fds::may_hold(bytes.len()) {
+    let length = rustix::fs::fstat(&file).map_or(0, |stat| usize::try_from(stat.st_size).unwrap_or(usize::MAX));
+    if !fds::may_hold(length.saturating_add(bytes.len())) {
         return Err(Errno::FBIG);
     }
     while !bytes.is_empty() {

@@ -71,12 +71,7 @@ fn progress_that_has_no_room_is_refused_without_a_signal() {
     testing::isolated("store::intent::tests::progress_that_has_no_room_is_refused_without_a_signal", || {
         let (_temp, intents) = intents();
         let mut progress = intents.begin(&intent()).unwrap();
-        let limit = libc::rlimit { rlim_cur: 4096, rlim_max: 4096 };
-        // SAFETY: of this process, which is the test's own.
-        unsafe {
-            libc::signal(libc::SIGXFSZ, libc::SIG_DFL);
-            assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit), 0);
-        }
+        testing::limit_file_size(4096);
         let result = json!({"x": "x".repeat(1000)});
         let refused = (0..5).map(|at| progress.note(0, at, Some(&result))).find_map(Result::err).unwrap();
         assert_eq!(refused.os_error(), Some(libc::EFBIG), "{refused}");

@@ -192,12 +192,7 @@ fn no_sigpipe_reaches_the_host() {
 fn no_sigxfsz_reaches_a_host_that_may_not_write_large_files() {
     isolated("guest::no_sigxfsz_reaches_a_host_that_may_not_write_large_files", || {
         let script = Script::new("cat");
-        let limit = libc::rlimit { rlim_cur: 100, rlim_max: 100 };
-        // SAFETY: `limit` is what the call takes; the signal's disposition is the one that kills.
-        unsafe {
-            libc::signal(libc::SIGXFSZ, libc::SIG_DFL);
-            assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit), 0);
-        }
+        testing::limit_file_size(100);
         for way in WAYS {
             let run = |size| script.run_with(&ProcessExec::default(), way, &Call::default(), &vec![b'x'; size]);
             assert_eq!(run(100).unwrap().len(), 100, "{way:?}");
