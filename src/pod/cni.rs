@@ -424,15 +424,13 @@ impl NetworkPlugin for CniNetworkPlugin {
         }
         let cidr: String = Object::parse("event details", details)?.read(|details| details.required("pod-cidr"))?;
         check_pod_cidr(&cidr).map_err(|error| error.context("event details, key \"pod-cidr\""))?;
-        // No log under the lock: its callback may wait for a thread that is in another call.
-        let known = {
-            let mut pod_cidr = self.pod_cidr.lock().unwrap_or_else(PoisonError::into_inner);
-            if pod_cidr.is_none() {
-                *pod_cidr = Some(cidr);
-                return Ok(());
-            }
-            pod_cidr.clone()
+        let mut pod_cidr = self.pod_cidr.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(known) = pod_cidr.clone() else {
+            *pod_cidr = Some(cidr);
+            return Ok(());
         };
+        // No log under the lock: its callback may wait for a thread that is in another call.
+        drop(pod_cidr);
         tracing::debug!(target: "cnirt::pod", known, ignored = cidr, "the pod CIDR is set once");
         Ok(())
     }

@@ -65,6 +65,8 @@ struct Watches {
     flags: BTreeMap<i32, WatchFlags>,
     /// Whether it was said that there are not enough.
     complained: bool,
+    /// Why there are not, as long as that is still to be said.
+    unsaid: Option<Errno>,
 }
 
 impl Notifier {
@@ -91,27 +93,26 @@ impl Notifier {
 
     /// Makes the descriptor quiet until something changes from now on. Call it before reading, not after.
     pub(super) fn renew(&self) {
+        let mut watches = self.lock();
+        self.walk_until_quiet(&mut watches);
+        let unsaid = watches.unsaid.take();
         // No log under the lock: its callback may wait for a thread that is in another call.
-        let complaint = self.renew_locked(&mut self.lock());
-        if let Some(error) = complaint {
+        drop(watches);
+        if let Some(error) = unsaid {
             let error = io::Error::from(error);
             tracing::warn!(target: "cnirt::pod", %error, "not all directories can be watched; calls see every change");
         }
     }
 
-    /// Answers why not all can be watched, where that has not been said yet.
-    fn renew_locked(&self, watches: &mut Watches) -> Option<Errno> {
+    fn walk_until_quiet(&self, watches: &mut Watches) {
         self.drain(&BTreeSet::new());
-        let mut complaint = None;
-        for walk in 0..MOST_WALKS {
-            let (given_up, refused) = self.walk(watches);
-            complaint = refused.filter(|_| !watches.complained).or(complaint);
-            watches.complained = refused.is_some();
-            if walk + 1 < MOST_WALKS && !self.drain(&given_up) {
-                break;
+        for _ in 1..MOST_WALKS {
+            let given_up = self.walk(watches);
+            if !self.drain(&given_up) {
+                return;
             }
         }
-        complaint
+        self.walk(watches);
     }
 
     /// Makes the descriptor readable although nothing changed: who emptied the queue could not tell what is new.
@@ -152,14 +153,18 @@ impl Notifier {
         news
     }
 
-    /// Watches what is to be watched now, and nothing else; the watches that were given up, and why some cannot be had.
-    fn walk(&self, watches: &mut Watches) -> (BTreeSet<i32>, Option<Errno>) {
+    /// Watches what is to be watched now, and nothing else; the watches that were given up.
+    fn walk(&self, watches: &mut Watches) -> BTreeSet<i32> {
         let mut walk = Walk { inotify: &self.inotify, watched: BTreeMap::new(), refused: None };
         // Plugins in files of their own are one level down.
         walk.tree(&self.conf_dir, TEXTS, 2);
         for dir in &self.bin_dirs {
             walk.tree(dir, BINARIES, 1);
         }
+        if !watches.complained {
+            watches.unsaid = walk.refused.or(watches.unsaid);
+        }
+        watches.complained = walk.refused.is_some();
         let before = std::mem::take(&mut watches.flags);
         for (watch, (flags, dir)) in walk.watched {
             if before.get(&watch).is_some_and(|before| !flags.contains(*before)) {
@@ -173,7 +178,7 @@ impl Notifier {
             // The kernel may have been first, where the directory is gone.
             let _ = inotify::remove_watch(&self.inotify, *watch);
         }
-        (given_up, walk.refused)
+        given_up
     }
 }
 
