@@ -614,9 +614,9 @@ cni_rc cni_plugin_cancel(struct cni_plugin *plugin,
  * options: a JSON object; NULL is {}, all defaults: binDirs (/opt/cni/bin, /usr/lib/cni), cacheDir (none: that of each
  * call, else /var/lib/cni), timeoutMs 0 (no limit), killGraceMs 2000, rollback false (true: a failed ADD is followed
  * by DEL of the plugins that were started), rollbackTimeoutMs 60000 (0: no limit), durability "full" (or "atomic",
- * which a power cut may undo), maxOutputBytes 4194304, env (exactly this environment; none: the process's) and pluginEnv {} (added to it). callbacks: functions of
- * the host's, of which find_plugin, exec_plugin and log are used; NULL is none. runtime: the new handle, or NULL on
- * failure. error: the error object on failure, else NULL.
+ * which a power cut may undo), maxOutputBytes 4194304, env (exactly this environment; none: the process's) and
+ * pluginEnv {} (added to it). callbacks: functions of the host's, of which find_plugin, exec_plugin and log are used;
+ * NULL is none. runtime: the new handle, or NULL on failure. error: the error object on failure, else NULL.
  *
  * Ownership: options is borrowed, callbacks are copied, and their data is freed by their data_free, on failure too.
  * Free *runtime with cni_runtime_free and *error with cni_string_free.

@@ -47,6 +47,7 @@ struct Job {
     host_pid: i32,
     /// The host's numbers.
     fds: Fds,
+    /// The file that is `fds.control`.
     control_identity: sys::Answer<(u64, u64)>,
     plugin_stack: *mut u8,
     /// Set before the host leaves the nanny to itself and closes `fds`: a late nanny must start nothing with what has a
