@@ -51,7 +51,7 @@ class Figure:
         values = sorted(self.all(side), reverse=self.bad_end == "p5")
         return values[math.ceil(len(values) * 0.95) - 1] if len(values) >= 20 else None
 
-    def growth(self, side: str) -> Interval:
+    def typical(self, side: str) -> Interval:
         return median_of([statistics.median(values) for values in self.samples[side]])
 
     def ratio(self, side: str, to: str) -> Interval:

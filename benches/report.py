@@ -63,7 +63,7 @@ def goals(found: Found) -> list[tuple[str, str, str, str]]:
     if memory := found.get("MiB touched by the host, ADD"):
         goal("4 GiB touched against none", "0.9–1.1 ×", memory.ratio("cnirt, 4096", "cnirt, 0"), least=0.9, most=1.1)
     added = found["memory added by, 1 000 ADD and DEL"]
-    ours, libcnis = added.growth("cnirt"), added.growth("libcni")
+    ours, libcnis = added.typical("cnirt"), added.typical("libcni")
     words = "{:.2f} MB ({:.2f}–{:.2f}); libcni {:.1f} MB".format(*ours, libcnis[0])
     rows.append(("memory added to a host by 1 000 ADD and 1 000 DEL", "< 1 MB", words, verdict(ours, -math.inf, 1)))
     ratio = found["loopback, ADD"].ratio("libcni", "cnirt")
