@@ -25,20 +25,23 @@ func (a argument) copy() (*C.char, error) {
 	return cText(a.name, a.text)
 }
 
-// A thread for each of those that are in C for a moment would stay with the program when many come at once.
+// A thread for each of those that are in C, or in the kernel, for a moment would stay with the program when many come
+// at once: even for a copied text, when the machine has other things to do.
 var moments = make(chan struct{}, 8)
 
-// briefly calls what does not wait in C. A callback takes no turn: it may run in somebody else's.
-func briefly(do func()) {
-	if currentCall() == nil {
-		moments <- struct{}{}
-		defer func() { <-moments }()
+// briefly waits for a turn for what does not wait, until the returned function is called. A callback takes no turn: it
+// may run in somebody else's.
+func briefly() (end func()) {
+	if currentCall() != nil {
+		return func() {}
 	}
-	do()
+	moments <- struct{}{}
+	return func() { <-moments }
 }
 
 // start begins a call in the background. End it by finish.
 func (h handle) start(operation string, first, second argument) (*C.cni_op, error) {
+	defer briefly()()
 	cFirst, err := first.copy()
 	if err != nil {
 		return nil, err
@@ -59,13 +62,11 @@ func (h handle) start(operation string, first, second argument) (*C.cni_op, erro
 		out *C.char
 		rc  C.cni_rc
 	)
-	briefly(func() {
-		if h.runtime != nil {
-			rc = C.cni_runtime_start(h.runtime, cOperation, cFirst, cSecond, &op, &out)
-		} else {
-			rc = C.cni_plugin_start(h.plugin, cOperation, cFirst, &op, &out)
-		}
-	})
+	if h.runtime != nil {
+		rc = C.cni_runtime_start(h.runtime, cOperation, cFirst, cSecond, &op, &out)
+	} else {
+		rc = C.cni_plugin_start(h.plugin, cOperation, cFirst, &op, &out)
+	}
 	if text := takeText(out); rc != C.CNI_OK {
 		return nil, readError(rc, text)
 	}
@@ -83,21 +84,30 @@ func (h handle) free() {
 // wait returns when a call is done. Until then it takes a goroutine and no thread: Go's poller has the descriptor.
 func wait(op *C.cni_op) {
 	// A call whose deadline passes in the queue is ended by being asked.
-	done := func() (is bool) {
-		briefly(func() { is = C.cni_op_wait(op, 0) != C.CNI_E_TIMEOUT })
-		return is
+	done := func(uintptr) bool {
+		defer briefly()()
+		return C.cni_op_wait(op, 0) != C.CNI_E_TIMEOUT
 	}
-	if done() {
+	if done(0) {
 		return
 	}
-	if file := pollable(C.cni_op_fd(op), "cnirt call"); file != nil {
-		defer file.Close()
-		if raw, err := file.SyscallConn(); err == nil && raw.Read(func(uintptr) bool { return done() }) == nil {
+	if file := fileOf(op); file != nil {
+		defer func() {
+			defer briefly()()
+			_ = file.Close()
+		}()
+		if raw, err := file.SyscallConn(); err == nil && raw.Read(done) == nil {
 			return
 		}
 	}
 	// Without a descriptor to spare it costs a thread.
 	_ = C.cni_op_wait(op, -1)
+}
+
+// fileOf is what Go's poller waits for, nil where there is none.
+func fileOf(op *C.cni_op) *os.File {
+	defer briefly()()
+	return pollable(C.cni_op_fd(op), "cnirt call")
 }
 
 // pollable makes a file of a descriptor of the library's: of a copy, as the library closes its own, and a file closes its
@@ -106,7 +116,7 @@ func pollable(fd C.int, name string) *os.File {
 	if fd < 0 {
 		return nil
 	}
-	own, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_DUPFD_CLOEXEC, 0)
+	own, _, errno := syscall.RawSyscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_DUPFD_CLOEXEC, 0)
 	if errno != 0 {
 		return nil
 	}
@@ -116,11 +126,9 @@ func pollable(fd C.int, name string) *os.File {
 
 // finish ends a call that is done.
 func finish(op *C.cni_op) (string, error) {
-	var (
-		out *C.char
-		rc  C.cni_rc
-	)
-	briefly(func() { rc = C.cni_op_finish(op, &out) })
+	defer briefly()()
+	var out *C.char
+	rc := C.cni_op_finish(op, &out)
 	text := takeText(out)
 	if rc != C.CNI_OK {
 		return "", readError(rc, text)

@@ -98,11 +98,13 @@ func openSession(options string, s *session) (*session, error) {
 		out *C.char
 		rc  C.cni_rc
 	)
+	markers.Add(1)
 	if s.isRuntime {
 		rc = C.cnirt_go_runtime_new(C.uintptr_t(making.self), cOptions, data, s.given(), &s.handle.runtime, &out)
 	} else {
 		rc = C.cnirt_go_plugin_new(C.uintptr_t(making.self), cOptions, data, s.given(), &s.handle.plugin, &out)
 	}
+	markers.Add(-1)
 	text := takeText(out)
 	value, panicked := s.takePanic(making)
 	if rc != C.CNI_OK {
@@ -277,8 +279,10 @@ func (s *session) cancelCall(c *call) {
 	c.cancellers++
 	op := c.op
 	s.mu.Unlock()
+	end := briefly()
 	// It is no callback's thread, and the call is alive: nothing can be wrong.
-	briefly(func() { _ = C.cni_op_cancel(op) })
+	_ = C.cni_op_cancel(op)
+	end()
 	s.mu.Lock()
 	c.cancellers--
 	s.left.Broadcast()
@@ -352,8 +356,14 @@ func (s *session) stop() {
 	close(s.freed)
 }
 
+// How many goroutines mark their thread as in a callback: without any, none has to ask C.
+var markers atomic.Int32
+
 // currentCall is the call that this goroutine is in a callback of.
 func currentCall() *call {
+	if markers.Load() == 0 {
+		return nil
+	}
 	if current := C.cnirt_go_current(); current != 0 {
 		return cgo.Handle(current).Value().(*call)
 	}
@@ -366,8 +376,12 @@ func (s *session) inCallback(c *call) (end func()) {
 	if c != nil {
 		self = c.self
 	}
+	markers.Add(1)
 	outer := C.cnirt_go_set_current(C.uintptr_t(self))
-	return func() { C.cnirt_go_set_current(outer) }
+	return func() {
+		C.cnirt_go_set_current(outer)
+		markers.Add(-1)
+	}
 }
 
 // running finds the call that a callback belongs to: on a thread of the library's own the one that the question names,
