@@ -11,6 +11,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use cnirt::pod::{Hooks, Operation, PluginManager, PluginOptions, PodRequest};
 use cnirt::{ErrorClass, Result, netns};
@@ -76,18 +77,29 @@ impl Host {
         netns::create(&self.at.join("other"))
     }
 
-    /// Descriptors, threads, and files that only a pod has.
+    /// Descriptors, the library's threads, and files that only a pod has.
     fn state(&self) -> [usize; 5] {
+        // A thread that was joined is a task for a moment more.
+        let end = Instant::now() + Duration::from_secs(10);
+        while own_threads() > 0 && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let entries = |path: &Path| fs::read_dir(path).map_or(0, Iterator::count);
         let own = |name: &str| entries(&self.at.join(name));
         [
             entries(Path::new("/proc/self/fd")),
-            entries(Path::new("/proc/self/task")),
+            own_threads(),
             own("claims"),
             own("cache/results"),
             own("cache/cnirt/intents"),
         ]
     }
+}
+
+fn own_threads() -> usize {
+    let names =
+        fs::read_dir("/proc/self/task").unwrap().map(|task| fs::read_to_string(task.unwrap().path().join("comm")));
+    names.filter(|name| name.as_ref().is_ok_and(|name| name.starts_with("cnirt"))).count()
 }
 
 /// What is refused, what is then done, and what the error says.
