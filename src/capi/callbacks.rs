@@ -249,6 +249,14 @@ impl PluginCallbacks for Callbacks {
         let function = self.table.exec_plugin?;
         Some(self.ask(function, call, ErrorClass::Plugin).map_err(Failure::into_plugin_error))
     }
+
+    fn finds_plugins(&self) -> bool {
+        self.table.find_plugin.is_some()
+    }
+
+    fn runs_plugins(&self) -> bool {
+        self.table.exec_plugin.is_some()
+    }
 }
 
 /// A callback that did not return 0.

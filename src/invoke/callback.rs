@@ -24,6 +24,16 @@ pub trait PluginCallbacks: Send + Sync {
     /// `{callId?, path, env: ["K=V", …], stdin, timeoutMs?}` → the plugin's standard output. `timeoutMs` is what is left
     /// of the call's time, absent where there is no limit.
     fn exec_plugin(&self, call: &str) -> Option<Result<Vec<u8>>>;
+
+    /// False where there is no `find_plugin`, so that no question is made for it.
+    fn finds_plugins(&self) -> bool {
+        true
+    }
+
+    /// False where there is no `exec_plugin`.
+    fn runs_plugins(&self) -> bool {
+        true
+    }
 }
 
 /// Asks the callbacks, then the process engine.
@@ -43,6 +53,9 @@ impl fmt::Debug for CallbackExec {
 
 impl Exec for CallbackExec {
     fn find_in_path(&self, call: &Call, plugin_type: &str, dirs: &[PathBuf]) -> Result<PathBuf> {
+        if !self.callbacks.finds_plugins() {
+            return self.native.find_in_path(call, plugin_type, dirs);
+        }
         let mut question = question(call);
         question.insert("type".into(), plugin_type.into());
         question.insert("dirs".into(), dirs.iter().map(|dir| dir.to_string_lossy()).collect());
@@ -64,6 +77,9 @@ impl Exec for CallbackExec {
     }
 
     fn exec_plugin(&self, call: &Call, path: &Path, stdin: &[u8], env: &[CString]) -> Result<Vec<u8>> {
+        if !self.callbacks.runs_plugins() {
+            return self.native.exec_plugin(call, path, stdin, env);
+        }
         call.check().map_err(Error::with_never_ran)?;
         let text = std::str::from_utf8(stdin).map_err(|error| {
             Error::invalid(format!("standard input of {}: {error}", path.display())).with_never_ran()
