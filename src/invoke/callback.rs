@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::find::not_found;
-use super::process::ProcessExec;
+use super::process::{Nursery, ProcessExec};
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::invoke::Exec;
@@ -76,9 +76,16 @@ impl Exec for CallbackExec {
         }
     }
 
-    fn exec_plugin(&self, call: &Call, path: &Path, stdin: &[u8], env: &[CString]) -> Result<Vec<u8>> {
+    fn exec_plugin(
+        &self,
+        call: &Call,
+        nursery: &mut Nursery,
+        path: &Path,
+        stdin: &[u8],
+        env: &[CString],
+    ) -> Result<Vec<u8>> {
         if !self.callbacks.runs_plugins() {
-            return self.native.exec_plugin(call, path, stdin, env);
+            return self.native.exec_plugin(call, nursery, path, stdin, env);
         }
         call.check().map_err(Error::with_never_ran)?;
         let text = std::str::from_utf8(stdin).map_err(|error| {
@@ -97,7 +104,7 @@ impl Exec for CallbackExec {
             let _signals = HostSignals::restored();
             self.callbacks.exec_plugin(&Value::Object(question).to_string())
         };
-        answer.unwrap_or_else(|| self.native.exec_plugin(call, path, stdin, env))
+        answer.unwrap_or_else(|| self.native.exec_plugin(call, nursery, path, stdin, env))
     }
 }
 
@@ -145,9 +152,12 @@ mod tests {
         let call = Call { id: Some("c1".into()), ..Call::default() };
         assert_eq!(exec.find_in_path(&call, "bridge", &["/a".into(), "/b".into()]).unwrap(), Path::new("/p"));
         let env = [c"A=B".to_owned(), CString::new(b"C=\xff".to_vec()).unwrap()];
-        assert_eq!(exec.exec_plugin(&call, Path::new("/p"), b"{\"x\":1}", &env).unwrap(), b"{}");
+        assert_eq!(
+            exec.exec_plugin(&call, &mut Nursery::default(), Path::new("/p"), b"{\"x\":1}", &env).unwrap(),
+            b"{}"
+        );
         let limited = Call::with_timeout(Some(Duration::from_secs(60)));
-        exec.exec_plugin(&limited, Path::new("/p"), b"", &[]).unwrap();
+        exec.exec_plugin(&limited, &mut Nursery::default(), Path::new("/p"), b"", &[]).unwrap();
         let mut asked = host.asked.lock().unwrap();
         let left = asked[2]["timeoutMs"].take().as_u64().unwrap();
         assert!((50_000..=60_000).contains(&left), "{left}");
@@ -165,7 +175,7 @@ mod tests {
     fn what_is_not_given_goes_the_built_in_way() {
         let (_, exec) = exec(Host::default());
         let path = exec.find_in_path(&Call::default(), "true", &["/bin".into()]).unwrap();
-        assert_eq!(exec.exec_plugin(&Call::default(), &path, b"", &[]).unwrap(), b"");
+        assert_eq!(exec.exec_plugin(&Call::default(), &mut Nursery::default(), &path, b"", &[]).unwrap(), b"");
     }
 
     #[test]
@@ -173,7 +183,7 @@ mod tests {
         let refusal = Some(Err(Error::new(ErrorClass::Retry, "busy")));
         let (_, exec) = exec(Host { path: refusal.clone(), output: refusal, ..Host::default() });
         assert_eq!(exec.find_in_path(&Call::default(), "x", &[]).unwrap_err().class(), ErrorClass::Retry);
-        let error = exec.exec_plugin(&Call::default(), Path::new("/p"), b"", &[]).unwrap_err();
+        let error = exec.exec_plugin(&Call::default(), &mut Nursery::default(), Path::new("/p"), b"", &[]).unwrap_err();
         assert_eq!((error.class(), error.to_string().as_str()), (ErrorClass::Retry, "busy"));
     }
 
@@ -192,7 +202,10 @@ mod tests {
         let (host, exec) = exec(Host { output: Some(Ok(Vec::new())), ..Host::default() });
         let call = Call::default();
         call.cancel.cancel();
-        assert_eq!(exec.exec_plugin(&call, Path::new("/p"), b"", &[]).unwrap_err().class(), ErrorClass::Cancelled);
+        assert_eq!(
+            exec.exec_plugin(&call, &mut Nursery::default(), Path::new("/p"), b"", &[]).unwrap_err().class(),
+            ErrorClass::Cancelled
+        );
         assert!(host.asked.lock().unwrap().is_empty());
     }
 }

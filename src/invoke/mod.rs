@@ -18,7 +18,7 @@ use crate::error::Result;
 
 pub use callback::{CallbackExec, PluginCallbacks};
 pub use env::{Args, Environ};
-pub use process::ProcessExec;
+pub use process::{Nursery, ProcessExec};
 
 /// Finds plugins and runs them (libcni's `invoke.Exec`).
 pub trait Exec: Send + Sync {
@@ -26,7 +26,15 @@ pub trait Exec: Send + Sync {
     fn find_in_path(&self, call: &Call, plugin_type: &str, dirs: &[PathBuf]) -> Result<PathBuf>;
 
     /// Runs the plugin with this standard input and exactly this environment (`KEY=VALUE`); answers its standard output.
-    fn exec_plugin(&self, call: &Call, path: &Path, stdin: &[u8], env: &[CString]) -> Result<Vec<u8>>;
+    /// The plugins of a list share a `nursery`.
+    fn exec_plugin(
+        &self,
+        call: &Call,
+        nursery: &mut Nursery,
+        path: &Path,
+        stdin: &[u8],
+        env: &[CString],
+    ) -> Result<Vec<u8>>;
 }
 
 /// The process engine, behind the host's callbacks where there are any. `max_output` is in bytes.

@@ -92,10 +92,11 @@ impl CniConfig {
         Unfinished { last_result, refused, .. }: &mut Unfinished,
     ) -> Result<CniResult> {
         let cache = self.cache(rt);
+        let mut list = self.list_run(network, Command::Add, rt);
         let mut room = None;
         for plugin in network.plugins {
             let mut run = || {
-                let prepared = self.prepare(call, network, plugin, last_result.as_ref(), rt)?;
+                let prepared = list.prepare(call, plugin, last_result.as_ref())?;
                 // libcni's order: first the plugin is found, then the names are checked.
                 if room.is_none() {
                     let key = network.key(rt)?;
@@ -104,15 +105,14 @@ impl CniConfig {
                 call.check()?;
                 note(*started + 1, last_result.as_ref())?;
                 *started += 1;
-                let stdout = self.run(call, network, &prepared, Command::Add, rt).inspect_err(|error| {
+                let stdout = list.run(call, &prepared).inspect_err(|error| {
                     *started -= usize::from(error.never_ran());
                     *refused = !error.never_ran() && error.cause().is_some();
                 })?;
                 read_result(network.cni_version, &stdout)
             };
-            let result = run().map_err(|error| {
-                network.describe(network.plugin_failed(error, plugin, "add"), plugin, Command::Add, rt)
-            })?;
+            let result = run();
+            let result = result.map_err(|error| list.describe(network.plugin_failed(error, plugin, "add"), plugin))?;
             *last_result = Some(result);
         }
         let (Some((room, key)), Some(result)) = (room, last_result.clone()) else {
@@ -154,9 +154,11 @@ impl CniConfig {
         let network = network.into();
         let prev_result = prev_result_of(network, unfinished);
         let count = unfinished.started.unwrap_or(usize::MAX).min(network.plugins.len());
+        let mut list = self.list_run(network, Command::Del, rt);
+        list.left = count;
         let mut errors = Vec::new();
         for (index, plugin) in network.plugins.iter().enumerate().take(count).rev() {
-            let done = self.del_plugin(&call.share(index > 0), network, plugin, prev_result.as_ref(), rt);
+            let done = list.del_plugin(&call.share(index > 0), plugin, prev_result.as_ref());
             let Err(error) = done else { continue };
             let never_made = unfinished.refused && index + 1 == count && refuses_version(&error);
             if is_gone(&error) || never_made {
@@ -181,9 +183,11 @@ impl CniConfig {
         unfinished: &Unfinished,
     ) -> Result<()> {
         let network = network.into();
-        let last = unfinished.started.and_then(|started| network.plugins.get(started.checked_sub(1)?));
-        let Some(plugin) = last else { return Ok(()) };
-        let done = self.del_plugin(call, network, plugin, prev_result_of(network, unfinished).as_ref(), rt);
+        let failed = unfinished.started.and_then(|started| network.plugins.get(started.checked_sub(1)?));
+        let Some(plugin) = failed else { return Ok(()) };
+        let mut list = self.list_run(network, Command::Del, rt);
+        list.left = 1;
+        let done = list.del_plugin(call, plugin, prev_result_of(network, unfinished).as_ref());
         done.or_else(|error| if is_gone(&error) { Ok(()) } else { Err(error) })
     }
 }

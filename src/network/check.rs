@@ -20,9 +20,7 @@ impl CniConfig {
         let cached = self
             .cached_result(network, rt)
             .map_err(|error| named(error.context(format!("failed to get network {:?} cached result", network.name))))?;
-        for plugin in network.plugins {
-            self.run_plugin(call, network, plugin, cached.as_ref(), Command::Check, rt)?;
-        }
-        Ok(())
+        let mut list = self.list_run(network, Command::Check, rt);
+        network.plugins.iter().try_for_each(|plugin| list.run_plugin(call, plugin, cached.as_ref()))
     }
 }

@@ -3,6 +3,7 @@
 use crate::call::Call;
 use crate::conf::{NetworkConfigList, PluginConfig};
 use crate::error::Result;
+use crate::invoke::Nursery;
 use crate::names::ContainerId;
 use crate::network::{CniConfig, GcArgs, RuntimeConf};
 use crate::result::CniResult;
@@ -142,6 +143,8 @@ impl Cni for CniConfig {
     }
 
     fn get_version_info(&self, call: &Call, plugin_type: &str) -> Result<PluginInfo> {
-        self.version_info(call, plugin_type)
+        let mut nursery = Nursery::default();
+        nursery.none_follows();
+        self.version_info(call, &mut nursery, plugin_type)
     }
 }

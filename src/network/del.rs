@@ -3,7 +3,7 @@
 use crate::call::Call;
 use crate::conf::PluginConfig;
 use crate::error::{Cause, Error, ErrorClass, Result, code};
-use crate::network::run::Command;
+use crate::network::run::{Command, ListRun};
 use crate::network::{CniConfig, Network, RuntimeConf};
 use crate::result::CniResult;
 use crate::version;
@@ -28,7 +28,8 @@ impl CniConfig {
         policy: DelPolicy,
     ) -> Vec<Error> {
         let network = network.into();
-        let mut errors = self.del_plugins(call, network, rt, policy);
+        let mut list = self.list_run(network, Command::Del, rt);
+        let mut errors = list.del_plugins(call, policy);
         if errors.is_empty() {
             errors.extend(self.forget(network, rt).err());
         }
@@ -37,38 +38,14 @@ impl CniConfig {
 
     /// libcni's `DelNetworkList` and `DelNetwork`. Unlike there, the cache entry goes only after every plugin is done.
     pub(super) fn del_as_libcni(&self, call: &Call, network: Network<'_>, rt: &RuntimeConf) -> Result<()> {
-        if let Some(error) = self.del_plugins(call, network, rt, DelPolicy::default()).pop() {
+        let mut list = self.list_run(network, Command::Del, rt);
+        if let Some(error) = list.del_plugins(call, DelPolicy::default()).pop() {
             return Err(error);
         }
         if let Err(error) = self.forget(network, rt) {
             tracing::warn!(target: "cnirt::network", network = network.name, %error, "a cache entry stays after its DEL");
         }
         Ok(())
-    }
-
-    fn del_plugins(&self, call: &Call, network: Network<'_>, rt: &RuntimeConf, policy: DelPolicy) -> Vec<Error> {
-        let prev_result = match self.prev_result_for_del(network, rt) {
-            Ok(prev_result) => prev_result,
-            Err(error) if !policy.keep_going => return vec![error],
-            Err(_) => None,
-        };
-        let mut errors = Vec::new();
-        for (index, plugin) in network.plugins.iter().enumerate().rev() {
-            let call = call.share(policy.keep_going && index > 0);
-            match self.del_plugin(&call, network, plugin, prev_result.as_ref(), rt) {
-                Ok(()) => {}
-                Err(error) if policy.gone_is_done && is_gone(&error) => {
-                    tracing::info!(target: "cnirt::network", network = network.name, plugin = plugin.plugin_type, %error, "nothing left to delete");
-                }
-                Err(error) => {
-                    errors.push(error);
-                    if !policy.keep_going {
-                        break;
-                    }
-                }
-            }
-        }
-        errors
     }
 
     /// The cached result, where the network's version has it at DEL.
@@ -94,18 +71,45 @@ impl CniConfig {
             Err(_) => Ok(()),
         }
     }
+}
+
+impl ListRun<'_> {
+    /// Answers what failed; an empty list is success.
+    fn del_plugins(&mut self, call: &Call, policy: DelPolicy) -> Vec<Error> {
+        let Self { cni, network, rt, .. } = *self;
+        let prev_result = match cni.prev_result_for_del(network, rt) {
+            Ok(prev_result) => prev_result,
+            Err(error) if !policy.keep_going => return vec![error],
+            Err(_) => None,
+        };
+        let mut errors = Vec::new();
+        for (index, plugin) in network.plugins.iter().enumerate().rev() {
+            let call = call.share(policy.keep_going && index > 0);
+            match self.del_plugin(&call, plugin, prev_result.as_ref()) {
+                Ok(()) => {}
+                Err(error) if policy.gone_is_done && is_gone(&error) => {
+                    tracing::info!(target: "cnirt::network", network = network.name, plugin = plugin.plugin_type, %error, "nothing left to delete");
+                }
+                Err(error) => {
+                    errors.push(error);
+                    if !policy.keep_going {
+                        break;
+                    }
+                }
+            }
+        }
+        errors
+    }
 
     /// One plugin's DEL, with libcni's words around its error.
     pub(super) fn del_plugin(
-        &self,
+        &mut self,
         call: &Call,
-        network: Network<'_>,
         plugin: &PluginConfig,
         prev_result: Option<&CniResult>,
-        rt: &RuntimeConf,
     ) -> Result<()> {
-        let done = self.run_plugin(call, network, plugin, prev_result, Command::Del, rt);
-        done.map_err(|error| network.plugin_failed(error, plugin, "delete"))
+        let network = self.network;
+        self.run_plugin(call, plugin, prev_result).map_err(|error| network.plugin_failed(error, plugin, "delete"))
     }
 }
 

@@ -93,11 +93,13 @@ impl CniConfig {
                 keys.insert(key.to_owned(), args.to_value());
             }
         }
-        let run = |plugin| {
+        let no_container = RuntimeConf::default();
+        let mut list = self.list_run(network, Command::Gc, &no_container);
+        let mut run = |plugin| {
             let injected = inject_any(plugin, &keys).map_err(|error| {
                 error.context(format_args!("failed to generate configuration to GC plugin {}", plugin.plugin_type))
             })?;
-            self.run_injected(call, network, &injected, Command::Gc)
+            list.run_injected(call, &injected)
                 .map_err(|error| error.context(format_args!("failed to GC plugin {}", plugin.plugin_type)))
         };
         network.plugins.iter().filter_map(|plugin| run(plugin).err()).collect()

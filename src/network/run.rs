@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::call::Call;
 use crate::conf::{PluginConfig, build_one_config};
 use crate::error::{Error, Result};
-use crate::invoke::Args;
+use crate::invoke::{Args, Nursery};
 use crate::network::{CniConfig, Network, PluginRun, RuntimeConf};
 use crate::result::CniResult;
 use crate::version;
@@ -40,48 +40,61 @@ pub(super) struct Prepared<'a> {
     stdin: Vec<u8>,
 }
 
+/// One command for plugins of one network, one after another.
+pub(super) struct ListRun<'a> {
+    pub(super) cni: &'a CniConfig,
+    pub(super) network: Network<'a>,
+    command: Command,
+    pub(super) rt: &'a RuntimeConf,
+    /// How many have not run yet.
+    pub(super) left: usize,
+    nursery: Nursery,
+}
+
 impl CniConfig {
+    pub(super) fn list_run<'a>(&'a self, network: Network<'a>, command: Command, rt: &'a RuntimeConf) -> ListRun<'a> {
+        ListRun { cni: self, network, command, rt, left: network.plugins.len(), nursery: Nursery::default() }
+    }
+}
+
+impl ListRun<'_> {
     /// Finds the plugin and makes its configuration; nothing has run yet.
-    pub(super) fn prepare<'a>(
+    pub(super) fn prepare<'p>(
         &self,
         call: &Call,
-        network: Network<'_>,
-        plugin: &'a PluginConfig,
+        plugin: &'p PluginConfig,
         prev_result: Option<&CniResult>,
-        rt: &RuntimeConf,
-    ) -> Result<Prepared<'a>> {
-        let path = self.exec.find_in_path(call, &plugin.plugin_type, &self.path)?;
+    ) -> Result<Prepared<'p>> {
+        let path = self.cni.exec.find_in_path(call, &plugin.plugin_type, &self.cni.path)?;
         let prev_result = prev_result.map(CniResult::to_value);
-        let stdin =
-            build_one_config(network.name, network.cni_version, plugin, prev_result.as_ref(), &rt.capability_args);
+        let Network { name, cni_version, .. } = self.network;
+        let stdin = build_one_config(name, cni_version, plugin, prev_result.as_ref(), &self.rt.capability_args);
         Ok(Prepared { plugin, path, stdin })
     }
 
     /// Runs it; answers what it printed.
-    pub(super) fn run(
-        &self,
-        call: &Call,
-        network: Network<'_>,
-        prepared: &Prepared<'_>,
-        command: Command,
-        rt: &RuntimeConf,
-    ) -> Result<Vec<u8>> {
+    pub(super) fn run(&mut self, call: &Call, prepared: &Prepared<'_>) -> Result<Vec<u8>> {
+        let Self { cni, rt, .. } = *self;
         let args = Args {
-            command: command.as_str().to_owned(),
+            command: self.command.as_str().to_owned(),
             container_id: rt.container_id.clone(),
             netns: rt.netns.clone(),
             plugin_args: rt.args.clone(),
             if_name: rt.if_name.clone(),
-            path: self.path.clone(),
+            path: cni.path.clone(),
         };
-        let env = self.environ.for_plugin(call, &args).map_err(Error::with_never_ran)?;
+        let env = cni.environ.for_plugin(call, &args).map_err(Error::with_never_ran)?;
         call.check().map_err(Error::with_never_ran)?;
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 {
+            self.nursery.none_follows();
+        }
         let begun = Instant::now();
-        let output = self.exec.exec_plugin(call, &prepared.path, &prepared.stdin, &env);
+        let output = cni.exec.exec_plugin(call, &mut self.nursery, &prepared.path, &prepared.stdin, &env);
         let run = PluginRun {
-            network: network.name,
+            network: self.network.name,
             plugin_type: &prepared.plugin.plugin_type,
-            command: command.as_str(),
+            command: self.command.as_str(),
             duration: begun.elapsed(),
             ok: output.is_ok(),
         };
@@ -94,7 +107,7 @@ impl CniConfig {
             ok = run.ok,
             "plugin ran"
         );
-        if let Some(observer) = &self.observer {
+        if let Some(observer) = &cni.observer {
             observer.plugin_ran(&run);
         }
         output
@@ -102,36 +115,27 @@ impl CniConfig {
 
     /// [`prepare`](Self::prepare) and [`run`](Self::run), for the commands whose output does not matter.
     pub(super) fn run_plugin(
-        &self,
+        &mut self,
         call: &Call,
-        network: Network<'_>,
         plugin: &PluginConfig,
         prev_result: Option<&CniResult>,
-        command: Command,
-        rt: &RuntimeConf,
     ) -> Result<()> {
-        let run = || {
-            let prepared = self.prepare(call, network, plugin, prev_result, rt)?;
-            self.run(call, network, &prepared, command, rt)
-        };
-        run().map(drop).map_err(|error| network.describe(error, plugin, command, rt))
+        let prepared = self.prepare(call, plugin, prev_result);
+        let done = prepared.and_then(|prepared| self.run(call, &prepared));
+        done.map(drop).map_err(|error| self.describe(error, plugin))
     }
 
     /// Finds a plugin whose configuration is ready, and runs it: for the commands that know no container.
-    pub(super) fn run_injected(
-        &self,
-        call: &Call,
-        network: Network<'_>,
-        plugin: &PluginConfig,
-        command: Command,
-    ) -> Result<()> {
-        let rt = RuntimeConf::default();
-        let run = || {
-            let path = self.exec.find_in_path(call, &plugin.plugin_type, &self.path)?;
-            let prepared = Prepared { plugin, path, stdin: plugin.bytes.clone() };
-            self.run(call, network, &prepared, command, &rt)
-        };
-        run().map(drop).map_err(|error| network.describe(error, plugin, command, &rt))
+    pub(super) fn run_injected(&mut self, call: &Call, plugin: &PluginConfig) -> Result<()> {
+        let path = self.cni.exec.find_in_path(call, &plugin.plugin_type, &self.cni.path);
+        let prepared = path.map(|path| Prepared { plugin, path, stdin: plugin.bytes.clone() });
+        let done = prepared.and_then(|prepared| self.run(call, &prepared));
+        done.map(drop).map_err(|error| self.describe(error, plugin))
+    }
+
+    /// An error with what it belongs to.
+    pub(super) fn describe(&self, error: Error, plugin: &PluginConfig) -> Error {
+        self.network.describe(error, plugin, self.command, self.rt)
     }
 }
 

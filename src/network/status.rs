@@ -4,7 +4,7 @@ use crate::call::Call;
 use crate::conf::inject;
 use crate::error::Result;
 use crate::network::run::Command;
-use crate::network::{CniConfig, Network};
+use crate::network::{CniConfig, Network, RuntimeConf};
 use crate::version;
 
 impl CniConfig {
@@ -15,12 +15,14 @@ impl CniConfig {
             return Ok(());
         }
         let keys = network.identity();
+        let no_container = RuntimeConf::default();
+        let mut list = self.list_run(network, Command::Status, &no_container);
         network.plugins.iter().try_for_each(|plugin| {
             let injected = inject(plugin, &keys).map_err(|error| {
                 let what = format_args!("failed to generate configuration to get plugin STATUS {}", plugin.plugin_type);
                 error.context(what)
             })?;
-            self.run_injected(call, network, &injected, Command::Status)
+            list.run_injected(call, &injected)
         })
     }
 }

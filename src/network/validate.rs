@@ -5,17 +5,17 @@ use std::collections::BTreeSet;
 use crate::call::Call;
 use crate::conf::{NetworkConfigList, PluginConfig};
 use crate::error::{Error, ErrorClass, Result};
-use crate::invoke::Args;
+use crate::invoke::{Args, Nursery};
 use crate::network::{CniConfig, Network};
 use crate::version::{self, PluginInfo};
 
 impl CniConfig {
     /// libcni's `ValidateNetworkList` and `ValidateNetwork`.
     pub(super) fn validate(&self, call: &Call, network: Network<'_>) -> Result<Vec<String>> {
-        let plugins = network.plugins.iter();
-        let errors =
-            plugins.filter_map(|plugin| self.validate_plugin(call, &plugin.plugin_type, network.cni_version).err());
-        let errors: Vec<Error> = errors.collect();
+        let mut nursery = Nursery::default();
+        let mut validate =
+            |plugin: &PluginConfig| self.validate_plugin(call, &mut nursery, &plugin.plugin_type, network.cni_version);
+        let errors: Vec<Error> = network.plugins.iter().filter_map(|plugin| validate(plugin).err()).collect();
         let error = if network.is_list() { in_brackets(errors) } else { Error::joined(errors) };
         match error {
             Some(error) => Err(error.with_network(network.name, "", network.cni_version)),
@@ -23,9 +23,9 @@ impl CniConfig {
         }
     }
 
-    fn validate_plugin(&self, call: &Call, plugin_type: &str, expected: &str) -> Result<()> {
+    fn validate_plugin(&self, call: &Call, nursery: &mut Nursery, plugin_type: &str, expected: &str) -> Result<()> {
         let expected = if expected.is_empty() { version::OLDEST } else { expected };
-        let info = self.version_info(call, plugin_type)?;
+        let info = self.version_info(call, nursery, plugin_type)?;
         if info.supported_versions.iter().any(|supported| supported == expected) {
             return Ok(());
         }
@@ -35,8 +35,8 @@ impl CniConfig {
     }
 
     /// libcni's `GetVersionInfo`: a plugin older than the command VERSION counts as 0.1.0.
-    pub(super) fn version_info(&self, call: &Call, plugin_type: &str) -> Result<PluginInfo> {
-        let ask = || {
+    pub(super) fn version_info(&self, call: &Call, nursery: &mut Nursery, plugin_type: &str) -> Result<PluginInfo> {
+        let mut ask = || {
             let path = self.exec.find_in_path(call, plugin_type, &self.path)?;
             // Plugins built against an older skeleton insist on these.
             let args = Args {
@@ -49,7 +49,7 @@ impl CniConfig {
             let env = self.environ.for_plugin(call, &args)?;
             call.check()?;
             let stdin = format!("{{\"cniVersion\":\"{}\"}}", version::CURRENT);
-            match self.exec.exec_plugin(call, &path, stdin.as_bytes(), &env) {
+            match self.exec.exec_plugin(call, nursery, &path, stdin.as_bytes(), &env) {
                 Ok(stdout) => PluginInfo::decode(&stdout),
                 Err(error) if error.to_string() == "unknown CNI_COMMAND: VERSION" => {
                     Ok(PluginInfo::supports(&[version::OLDEST]))

@@ -119,6 +119,16 @@ impl Arena {
         Some(place)
     }
 
+    /// How much data there is.
+    pub(super) fn used(&self) -> usize {
+        self.data_used
+    }
+
+    /// Makes room again from `used` on. Pointers that were handed out since then must not be followed any more.
+    pub(super) fn forget_all_but(&mut self, used: usize) {
+        self.data_used = self.data_used.min(used);
+    }
+
     fn room(&mut self, size: usize, align: usize) -> Option<NonNull<c_void>> {
         let start = 2 * (self.page + STACK) + self.data_used;
         let start = start.next_multiple_of(align);

@@ -13,12 +13,14 @@ use super::sys;
 pub(super) enum Step {
     /// Getting a descriptor table of its own.
     Table = 1,
+    /// Getting the pipes.
+    Files = 2,
     /// Making the plugin's process.
-    Clone = 2,
+    Clone = 3,
     /// Putting the pipes on 0, 1 and 2.
-    Stdio = 3,
+    Stdio = 4,
     /// Executing the file.
-    Exec = 4,
+    Exec = 5,
 }
 
 /// A step that failed, and its error number.
@@ -28,7 +30,7 @@ pub(super) struct Failure {
     pub(super) errno: i32,
 }
 
-/// Where a child leaves its failure; the parent reads it when the child is gone.
+/// Where a child leaves its failure; the host reads it when the child is gone, or its nanny has said so.
 #[derive(Debug, Default)]
 pub(super) struct FailureSlot {
     step: AtomicI32,
@@ -44,9 +46,10 @@ impl FailureSlot {
     pub(super) fn get(&self) -> Option<Failure> {
         let step = match self.step.load(Ordering::Acquire) {
             1 => Step::Table,
-            2 => Step::Clone,
-            3 => Step::Stdio,
-            4 => Step::Exec,
+            2 => Step::Files,
+            3 => Step::Clone,
+            4 => Step::Stdio,
+            5 => Step::Exec,
             _ => return None,
         };
         Some(Failure { step, errno: self.errno.load(Ordering::Relaxed) })
@@ -63,28 +66,26 @@ pub(super) struct Program {
     pub(super) failure: FailureSlot,
 }
 
-/// Becomes the plugin. `parent` is who must still be the parent, 0 is anybody. All signals are blocked on entry.
+/// Becomes the plugin. `nanny` is who must still be the parent, with every signal's disposition the default already; 0 is
+/// a host. All signals are blocked on entry.
 ///
 /// # Safety
 /// In a fresh child only, with a descriptor table of its own; `program` is whole.
-pub(super) unsafe fn become_plugin(program: &Program, pipes: [i32; 3], parent: i32) -> ! {
-    const LAST_SIGNAL: i32 = 64;
+pub(super) unsafe fn become_plugin(program: &Program, pipes: [i32; 3], nanny: i32) -> ! {
     let _ = sys::lead_group(0);
     // For a parent that is killed together with its host; asked after, since it may be gone already.
     let _ = sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as usize);
-    if parent != 0 && sys::getppid() != parent {
+    if nanny != 0 && sys::getppid() != nanny {
         sys::exit(127);
     }
     // What came in while the process was still in its parent's group; nobody else knows it.
     let came_in = sys::pending();
-    let mut signal = 1;
-    while signal <= LAST_SIGNAL {
-        if came_in != 0 {
-            // Drops it.
-            sys::set_action(signal, libc::SIG_IGN);
-        }
-        sys::set_action(signal, libc::SIG_DFL);
-        signal += 1;
+    if came_in != 0 {
+        // Drops it.
+        set_all_actions(libc::SIG_IGN);
+    }
+    if came_in != 0 || nanny == 0 {
+        set_all_actions(libc::SIG_DFL);
     }
     if let Err(errno) = put_stdio(pipes) {
         program.failure.set(Step::Stdio, errno);
@@ -96,6 +97,16 @@ pub(super) unsafe fn become_plugin(program: &Program, pipes: [i32; 3], parent: i
     let errno = unsafe { sys::exec(program.path, program.argv, program.envp) };
     program.failure.set(Step::Exec, errno);
     sys::exit(127)
+}
+
+/// Sets the disposition of every signal.
+pub(super) fn set_all_actions(handler: libc::sighandler_t) {
+    const LAST_SIGNAL: i32 = 64;
+    let mut signal = 1;
+    while signal <= LAST_SIGNAL {
+        sys::set_action(signal, handler);
+        signal += 1;
+    }
 }
 
 fn put_stdio([stdin, stdout, stderr]: [i32; 3]) -> sys::Answer<()> {

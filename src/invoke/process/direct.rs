@@ -28,6 +28,7 @@ pub(super) struct Direct {
     _arena: Arena,
     program: NonNull<Program>,
     reported: bool,
+    host_pid: i32,
 }
 
 impl Direct {
@@ -53,7 +54,7 @@ impl Direct {
         let _ = sys::lead_group(pid);
         // SAFETY: the kernel just gave it to us.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-        Ok(Self { pid, pidfd, _arena: arena, program, reported: false })
+        Ok(Self { pid, pidfd, _arena: arena, program, reported: false, host_pid: sys::getpid() })
     }
 
     fn signal(&self, signal: i32) {
@@ -139,6 +140,10 @@ impl Child for Direct {
         Some(self.ending())
     }
 
+    fn is_own(&self) -> bool {
+        self.host_pid == sys::getpid()
+    }
+
     fn terminate(&mut self) {
         self.signal(libc::SIGTERM);
     }
@@ -146,6 +151,9 @@ impl Child for Direct {
 
 impl Drop for Direct {
     fn drop(&mut self) {
+        if !self.is_own() {
+            return;
+        }
         self.signal(libc::SIGKILL);
         if wait_readable(self.pidfd.as_fd(), PATIENCE) {
             let _ = sys::wait_id(libc::P_PIDFD, self.pidfd.as_raw_fd(), libc::WNOHANG);

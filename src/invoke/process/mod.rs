@@ -17,15 +17,18 @@ mod sys;
 #[cfg(test)]
 mod tests;
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use self::child::{Failure, Step};
 use self::direct::Direct;
-use self::nanny::{Nanny, Table};
+pub use self::nanny::Nursery;
+use self::nanny::Table;
 use self::run::{Child, End, HostEnds, Limits, Refusal, Request, Run, Stop};
 use self::stderr::Stderr;
 use crate::call::Call;
@@ -88,13 +91,20 @@ impl Exec for ProcessExec {
         crate::invoke::find::find_in_path(plugin_type, dirs)
     }
 
-    fn exec_plugin(&self, call: &Call, path: &Path, stdin: &[u8], env: &[CString]) -> Result<Vec<u8>> {
+    fn exec_plugin(
+        &self,
+        call: &Call,
+        nursery: &mut Nursery,
+        path: &Path,
+        stdin: &[u8],
+        env: &[CString],
+    ) -> Result<Vec<u8>> {
         let way = match self.spawn {
             Spawn::Nanny if FETCHING_REFUSED.load(Ordering::Relaxed) => Way::Nanny(Table::Copied),
             Spawn::Nanny => Way::Nanny(Table::Fetched),
             Spawn::Direct => Way::Direct,
         };
-        self.exec_by(way, call, path, stdin, env)
+        self.exec_by(way, call, nursery, path, stdin, env)
     }
 }
 
@@ -111,16 +121,33 @@ type Ended = (End, Vec<u8>, Vec<u8>);
 
 impl ProcessExec {
     /// Goes this way, or where the system does not allow it the next one.
-    fn exec_by(&self, mut way: Way, call: &Call, path: &Path, stdin: &[u8], env: &[CString]) -> Result<Vec<u8>> {
+    fn exec_by(
+        &self,
+        mut way: Way,
+        call: &Call,
+        nursery: &mut Nursery,
+        path: &Path,
+        stdin: &[u8],
+        env: &[CString],
+    ) -> Result<Vec<u8>> {
         let c_path = CString::new(path.as_os_str().as_bytes()).map_err(|_| {
             Error::invalid(format!("plugin path {}: there is a NUL in it", path.display())).with_never_ran()
         })?;
-        let mut busy = Backoff::default();
+        let (mut busy, mut crowded) = (Backoff::default(), Backoff::default());
         loop {
             call.check().map_err(Error::with_never_ran)?;
-            let (end, stdout, stderr) = match self.run(way, call, path, &c_path, stdin, env) {
+            // Before anything is started: without it a call could not be cancelled.
+            call.cancel.fd().map_err(Error::with_never_ran)?;
+            let request = Request { path: &c_path, env, lock: call.lock.as_ref() };
+            let (end, stdout, stderr) = match self.run(way, call, nursery, path, &request, stdin) {
                 Ok(ended) => ended,
                 Err(Refusal::Failed(error)) => return Err(error),
+                Err(Refusal::Crowded) => {
+                    if crowded.wait(call).map_err(Error::with_never_ran)? {
+                        continue;
+                    }
+                    return Err(run::refused("sendmsg", Errno::TOOMANYREFS));
+                }
                 Err(Refusal::NoNanny) => {
                     way = Way::Direct;
                     continue;
@@ -145,18 +172,17 @@ impl ProcessExec {
         &self,
         way: Way,
         call: &Call,
+        nursery: &mut Nursery,
         path: &Path,
-        c_path: &CStr,
+        request: &Request<'_>,
         stdin: &[u8],
-        env: &[CString],
     ) -> Result<Ended, Refusal> {
-        // Before anything is started: without it a call could not be cancelled.
-        call.cancel.fd().map_err(Error::with_never_ran)?;
-        let request = Request { path: c_path, env, lock: call.lock.as_ref() };
-        let (mut child, host_ends) = fds::above_two(|| start(way, &request, stdin))?;
+        let (mut child, host_ends) = fds::above_two(|| start(way, nursery, request, stdin))?;
         let limits = Limits { call, kill_grace: self.kill_grace, max_output: self.max_output };
         let run = Run::new(limits, host_ends, Stderr::new(path, self.max_output));
-        Ok(run.attend(&mut *child)?)
+        let ended = run.attend(&mut *child)?;
+        child.keep(nursery);
+        Ok(ended)
     }
 
     fn stopped(&self, stop: Stop, call: &Call, stderr: &[u8]) -> Error {
@@ -176,10 +202,15 @@ impl ProcessExec {
     }
 }
 
-fn start(way: Way, request: &Request<'_>, stdin: &[u8]) -> Result<(Box<dyn Child>, HostEnds), Refusal> {
+fn start(
+    way: Way,
+    nursery: &mut Nursery,
+    request: &Request<'_>,
+    stdin: &[u8],
+) -> Result<(Box<dyn Child>, HostEnds), Refusal> {
     let (host_ends, plugin_ends) = run::stdio(stdin)?;
     let child: Box<dyn Child> = match way {
-        Way::Nanny(table) => Box::new(Nanny::start(table, request, plugin_ends)?),
+        Way::Nanny(table) => Box::new(nursery.take_in(table, request, &plugin_ends)?),
         Way::Direct => Box::new(Direct::start(request, &plugin_ends)?),
     };
     Ok((child, host_ends))
@@ -189,6 +220,7 @@ fn not_started(path: &Path, failure: Failure) -> Error {
     let call = match failure.step {
         Step::Exec => return outcome::not_executed(path, failure.errno).with_never_ran(),
         Step::Table => "close_range",
+        Step::Files => "recvmsg",
         Step::Clone => "clone",
         Step::Stdio => "dup3",
     };
@@ -196,7 +228,8 @@ fn not_started(path: &Path, failure: Failure) -> Error {
     Error::os(ErrorClass::Io, format_args!("cannot start {}: {call}", path.display()), &error).with_never_ran()
 }
 
-/// The pauses before a plugin that is being written ("text file busy") is tried again: libcni tries for five seconds.
+/// The pauses before what passes is tried again: a plugin that is being written ("text file busy", for which libcni tries
+/// for five seconds), or too many descriptors on their way.
 #[derive(Debug)]
 struct Backoff {
     next: Duration,

@@ -2,24 +2,31 @@
 //! see or lose, and leaves no plugin behind when it is killed.
 //!
 //! It shares the host's memory (which makes it cheap, however big the host is), never executes anything, and runs on a
-//! stack in an [`Arena`]. What it does is in [`own_side`], by the rules of [`sys`].
+//! stack in an [`Arena`]. What it does is in [`own_side`], by the rules of [`sys`]. It has one plugin at a time in its care,
+//! a [`Charge`], and stays for the next one of the same list in a [`Nursery`].
 
+mod charge;
 mod own_side;
 
 use std::ffi::c_void;
-use std::io;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::ptr::{NonNull, null_mut};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg, socketpair,
+};
 
+pub use self::charge::Nursery;
 use self::own_side::{is_over, nanny};
 use super::arena::{Arena, Sharing};
-use super::child::Program;
-use super::run::{Child, News, PATIENCE, PluginEnds, Refusal, Request, Status, refused, wait_readable};
+use super::child::{FailureSlot, Program};
+use super::run::{PATIENCE, PluginEnds, Refusal, Request, Status, refused, wait_readable};
 use super::sys;
 use crate::{fds, thread};
 
@@ -33,62 +40,73 @@ pub(super) enum Table {
     Copied,
 }
 
-/// The host's messages, a byte each: TERM to the group, and the end, for which the socket's end stands as well. Either
-/// side ignores what is no message: a host that mixes up its descriptors must not lose a plugin's status.
-const TERMINATE: u8 = 1;
-const FINISH: u8 = 2;
-/// The nanny's message that the plugin runs. Others are `si_code` and `si_status` of its end.
-const STARTED: u64 = 0;
+/// The host's messages, a byte each: START a plugin, with its standard descriptors and perhaps the lock, or the last one;
+/// TERM to the group; and the end, for which the socket's end stands as well. The nanny ignores what is no message: a host
+/// that mixes up its descriptors must not lose a plugin's status. What it sends itself only wakes the host.
+const START: u8 = 1;
+const START_LAST: u8 = 2;
+const TERMINATE: u8 = 3;
+const FINISH: u8 = 4;
+
+/// The nanny's [`Job::word`]: `si_code` and `si_status` of the plugin's end, with this bit where it left nobody.
+const ALONE: u64 = 1 << 63;
+/// The word for a plugin that was not started, for the reason in its [`Program`].
+const NOT_STARTED: u64 = 1 << 62;
 
 /// What nanny and host share. Written by the host before the clone; after that, only the atomics change.
 struct Job {
-    program: Program,
     table: Table,
     host_pid: i32,
-    /// The host's numbers.
-    fds: Fds,
-    /// The file that is `fds.control`.
-    control_identity: sys::Answer<(u64, u64)>,
-    plugin_stack: *mut u8,
-    /// Set before the host leaves the nanny to itself and closes `fds`: a late nanny must start nothing with what has a
-    /// number now, and must not take the host for dead.
-    abandoned: AtomicBool,
-    /// Set before the host says that it is enough: the lock stays the living host's.
-    finished: AtomicBool,
-    /// Set by the nanny once nobody is between clone and exec any more.
-    born: AtomicBool,
-    /// A message's word for a plugin that left nobody, whose nanny goes without an order; until then 0. Not sent: the host
-    /// would be woken twice.
-    ending: AtomicU64,
-}
-
-/// Descriptors of the nanny; -1 is none.
-#[derive(Clone, Copy)]
-struct Fds {
+    /// The host's numbers; -1 is none.
     control: i32,
     host: i32,
-    stdin: i32,
-    stdout: i32,
-    stderr: i32,
-    lock: i32,
+    /// The file that is `control`.
+    control_identity: sys::Answer<(u64, u64)>,
+    plugin_stack: *mut u8,
+    /// How long the nanny waits for a plugin.
+    idle_limit: libc::timespec,
+    /// Why the nanny itself gave up.
+    failure: FailureSlot,
+    /// What is to be started. In the arena; the nanny looks there from START to its word alone.
+    program: AtomicPtr<Program>,
+    /// What became of it, in memory so that nothing can be lost or made up on the way; until then 0. After a plugin that
+    /// left nobody, or was not started, the nanny waits for the next one, or goes.
+    word: AtomicU64,
+    /// Set by the nanny while somebody may be between clone and exec.
+    bearing: AtomicBool,
+    /// Set before the host leaves the nanny to itself: the lock is not its business any more.
+    abandoned: AtomicBool,
+    /// Set before the host says that it is enough: the lock stays the living host's, and nothing more is started.
+    finished: AtomicBool,
+}
+
+/// What a nanny says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    Exited(Status),
+    /// The plugin has exited, and left nobody.
+    Alone(Status),
+    NotStarted,
 }
 
 /// A running nanny, seen from the host. Dropping it ends the plugin's group and the nanny.
-pub(super) struct Nanny {
+struct Nanny {
     control: OwnedFd,
     pidfd: OwnedFd,
     arena: Option<Arena>,
+    /// What the arena has beside a program.
+    arena_used: usize,
     job: NonNull<Job>,
-    /// What the nanny fetches from the host's table, kept until it is known to have.
-    ends: Option<(PluginEnds, [Option<OwnedFd>; 2])>,
+    /// The nanny's end of `control`, kept until it is known to have fetched that.
+    fetched: Option<OwnedFd>,
     control_over: bool,
-    /// The nanny goes by itself.
+    /// It goes by itself, or was told to.
     going: bool,
 }
 
 impl Nanny {
-    /// Starts a nanny that starts the plugin.
-    pub(super) fn start(table: Table, request: &Request<'_>, ends: PluginEnds) -> Result<Self, Refusal> {
+    /// Starts a nanny that can start plugins like this one.
+    fn start(table: Table, request: &Request<'_>, idle_limit: Duration) -> Result<Self, Refusal> {
         sweep();
         let arena = Arena::new(request.path, request.env, size_of::<Job>(), Sharing::Private);
         let mut arena = arena.map_err(|error| refused("mmap", error))?;
@@ -106,27 +124,26 @@ impl Nanny {
             }
         };
         let [nanny_stack, plugin_stack] = arena.stacks();
-        let full = || refused("mmap", io::Error::from_raw_os_error(libc::ENOMEM));
         let job = Job {
-            program: arena.put_program(request.path, request.env).ok_or_else(full)?,
             table,
             host_pid,
-            fds: Fds {
-                control: nanny_control.as_raw_fd(),
-                host: host.as_ref().map_or(-1, AsRawFd::as_raw_fd),
-                stdin: ends.stdin.as_raw_fd(),
-                stdout: ends.stdout.as_raw_fd(),
-                stderr: ends.stderr.as_raw_fd(),
-                lock: request.lock.map_or(-1, |lock| lock.file.as_raw_fd()),
-            },
+            control: nanny_control.as_raw_fd(),
+            host: host.as_ref().map_or(-1, AsRawFd::as_raw_fd),
             control_identity: sys::identity(nanny_control.as_raw_fd()),
             plugin_stack,
+            idle_limit: libc::timespec {
+                tv_sec: idle_limit.as_secs().cast_signed(),
+                tv_nsec: idle_limit.subsec_nanos().into(),
+            },
+            failure: FailureSlot::default(),
+            program: AtomicPtr::new(null_mut()),
+            word: AtomicU64::new(0),
+            bearing: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             finished: AtomicBool::new(false),
-            born: AtomicBool::new(false),
-            ending: AtomicU64::new(0),
         };
-        let job = arena.put(job).ok_or_else(full)?;
+        let job = arena.put(job).ok_or_else(|| refused("mmap", Errno::NOMEM))?;
+        let arena_used = arena.used();
         let shared_table = if table == Table::Fetched { libc::CLONE_FILES } else { 0 };
         let flags = libc::CLONE_VM | libc::CLONE_PIDFD | shared_table;
         let mut pidfd = -1;
@@ -144,24 +161,52 @@ impl Nanny {
         }
         // SAFETY: the kernel just gave it to us.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-        let ends = Some((ends, [Some(nanny_control), host]));
-        Ok(Self { control, pidfd, arena: Some(arena), job, ends, control_over: false, going: false })
+        Ok(Self {
+            control,
+            pidfd,
+            arena: Some(arena),
+            arena_used,
+            job,
+            // A copied table has them already.
+            fetched: Some(nanny_control).filter(|_| table == Table::Fetched),
+            control_over: false,
+            going: false,
+        })
+    }
+
+    /// Has an idle nanny start this plugin. `None` where it is gone, or has no room for the program.
+    fn take_in(
+        &mut self,
+        request: &Request<'_>,
+        ends: &PluginEnds,
+        last: bool,
+    ) -> Result<Option<NonNull<Program>>, Refusal> {
+        let Some(arena) = &mut self.arena else { return Ok(None) };
+        // The nanny is idle: what was there is of no use to anybody.
+        arena.forget_all_but(self.arena_used);
+        let program = arena.put_program(request.path, request.env).and_then(|program| arena.put(program));
+        let Some(program) = program else { return Ok(None) };
+        self.job().program.store(program.as_ptr(), Ordering::SeqCst);
+        self.job().word.store(0, Ordering::SeqCst);
+        let lock = request.lock.map(|lock| lock.file.as_fd());
+        let files = [Some(ends.stdin.as_fd()), Some(ends.stdout.as_fd()), Some(ends.stderr.as_fd()), lock];
+        let files: Vec<_> = files.into_iter().flatten().collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(sys::MOST_FILES))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        ancillary.push(SendAncillaryMessage::ScmRights(&files));
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        let order = [if last { START_LAST } else { START }];
+        match rustix::io::retry_on_intr(|| sendmsg(&self.control, &[IoSlice::new(&order)], &mut ancillary, flags)) {
+            Ok(_) => Ok(Some(program)),
+            Err(Errno::PIPE | Errno::CONNRESET) => Ok(None),
+            Err(Errno::TOOMANYREFS) => Err(Refusal::Crowded),
+            Err(errno) => Err(refused("sendmsg", errno).into()),
+        }
     }
 
     fn job(&self) -> &Job {
         // SAFETY: it is in the arena, which lives until this value's drop; nobody writes but to atomics.
         unsafe { self.job.as_ref() }
-    }
-
-    fn is_born(&self) -> bool {
-        self.job().born.load(Ordering::SeqCst)
-    }
-
-    /// Both ends of the control socket, as long as the host has both.
-    #[cfg(test)]
-    pub(super) fn control(&self) -> [i32; 2] {
-        let nannys = self.ends.as_ref().and_then(|(_, [control, _])| control.as_ref());
-        [self.control.as_raw_fd(), nannys.map_or(-1, AsRawFd::as_raw_fd)]
     }
 
     fn say(&self, order: u8) {
@@ -179,75 +224,54 @@ impl Nanny {
         }
     }
 
-    /// What a nanny says that goes by itself.
-    fn left(&mut self) -> Option<News> {
-        let status = ended(self.job().ending.load(Ordering::SeqCst))?;
-        self.going = true;
-        self.ends = None;
-        Some(News::Alone(status))
+    /// Whether it waits for a plugin of this process's: not where that was forked meanwhile, by a callback.
+    fn is_idle(&self) -> bool {
+        !self.going && self.is_own() && !wait_readable(self.pidfd.as_fd(), Duration::ZERO)
     }
 
-    fn receive(&mut self) -> Option<News> {
+    fn is_own(&self) -> bool {
+        self.job().host_pid == sys::getpid()
+    }
+
+    /// Takes what woke the host.
+    fn drain(&mut self) {
+        let mut message = [0; 8];
         loop {
-            let mut message = [0; 9];
-            let [word @ .., _] = match sys::receive(self.control.as_raw_fd(), &mut message) {
-                Ok(8) => message,
+            match sys::receive(self.control.as_raw_fd(), &mut message) {
                 Ok(0) if is_over(self.control.as_raw_fd()) => {
                     self.control_over = true;
-                    return None;
+                    return;
                 }
-                Ok(_) | Err(libc::EINTR) => continue,
-                Err(_) => return None,
-            };
-            let word = u64::from_ne_bytes(word);
-            let news = if word == STARTED { Some(News::Started) } else { ended(word).map(News::Exited) };
-            if news.is_some() {
-                self.ends = None;
-                return news;
+                Ok(_) | Err(libc::EINTR) => {}
+                Err(_) => return,
             }
         }
     }
-}
 
-impl Child for Nanny {
-    fn fds(&self) -> (BorrowedFd<'_>, Option<BorrowedFd<'_>>) {
-        (self.pidfd.as_fd(), (!self.control_over).then(|| self.control.as_fd()))
-    }
-
-    fn news(&mut self) -> Option<News> {
-        if let Some(news) = self.left().or_else(|| self.receive()) {
-            return Some(news);
-        }
-        if !wait_readable(self.pidfd.as_fd(), Duration::ZERO) {
-            return None;
-        }
-        // It may have spoken just before it went.
-        self.left()
-            .or_else(|| self.receive())
-            .or_else(|| Some(self.job().program.failure.get().map_or(News::Lost, News::NotStarted)))
-    }
-
-    fn terminate(&mut self) {
-        self.say(TERMINATE);
+    /// What became of the plugin, once it is known.
+    fn word(&mut self) -> Option<Word> {
+        let word = read_word(self.job().word.load(Ordering::SeqCst))?;
+        self.fetched = None;
+        Some(word)
     }
 }
 
 impl Drop for Nanny {
     fn drop(&mut self) {
-        if !self.is_born() {
-            self.job().abandoned.store(true, Ordering::SeqCst);
+        if !self.is_own() {
+            return;
         }
         self.job().finished.store(true, Ordering::SeqCst);
         if !self.going {
             self.say(FINISH);
         }
         let end = if wait_readable(self.pidfd.as_fd(), PATIENCE) { reap(&self.pidfd) } else { End::NotYet };
-        let born = self.is_born();
+        let bearing = self.job().bearing.load(Ordering::SeqCst);
         let Some(arena) = self.arena.take() else { return };
-        match (end, born) {
-            (End::OfItself, _) | (End::Unknown, true) => arena.give_back(),
+        match (end, bearing) {
+            (End::OfItself, _) | (End::Unknown, false) => arena.give_back(),
             // A nanny that somebody killed may have left a plugin on the second stack, on its way to exec.
-            (End::Unknown, false) => std::mem::forget(arena),
+            (End::Unknown, true) => std::mem::forget(arena),
             // The nanny of a plugin that hangs in the kernel stays to reap it, and its stack with it.
             (End::NotYet, _) => {
                 self.job().abandoned.store(true, Ordering::SeqCst);
@@ -313,12 +337,17 @@ pub(super) fn sweep() {
     });
 }
 
-/// What a message says of the plugin's end.
-fn ended(word: u64) -> Option<Status> {
-    let ending @ (libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED, _) = (high_half(word), low_half(word)) else {
+fn read_word(word: u64) -> Option<Word> {
+    if word == NOT_STARTED {
+        return Some(Word::NotStarted);
+    }
+    let ending = word & !ALONE;
+    let ending @ (libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED, _) = (high_half(ending), low_half(ending))
+    else {
         return None;
     };
-    Some(Status::of(ending))
+    let status = Status::of(ending);
+    Some(if word & ALONE == 0 { Word::Exited(status) } else { Word::Alone(status) })
 }
 
 fn high_half(word: u64) -> i32 {

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::child::Failure;
+use super::nanny::Nursery;
 pub(super) use super::outcome::Status;
 use super::stderr::Stderr;
 use crate::call::{Call, HeldLock};
@@ -20,6 +21,10 @@ use crate::fds;
 
 /// How long the end of a killed group is waited for, before it is left to itself.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Between two looks at a plugin that has closed its output: a host that reads from a number that is not its own may have
+/// taken what would have woken it.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How long output may be quiet after the plugin's end while somebody still holds it open, and how long that is borne.
 const LINGER: Duration = Duration::from_millis(100);
@@ -35,6 +40,8 @@ pub(super) struct Request<'a> {
 
 /// Why an engine did not start anything.
 pub(super) enum Refusal {
+    /// The user's processes have too many descriptors on their way through sockets: that passes.
+    Crowded,
     /// The system does not allow nannies.
     NoNanny,
     Failed(Error),
@@ -59,7 +66,6 @@ pub(super) fn cannot_start(call: &str, error: &io::Error) -> Error {
 /// What is heard of a started plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum News {
-    Started,
     Exited(Status),
     /// It has exited, and left nobody who could still print.
     Alone(Status),
@@ -74,8 +80,16 @@ pub(super) trait Child {
     fn fds(&self) -> (BorrowedFd<'_>, Option<BorrowedFd<'_>>);
     /// The next news, without waiting for it.
     fn news(&mut self) -> Option<News>;
+    /// What became of the plugin, where that needs no system call: news whose wake-up went elsewhere.
+    fn known(&mut self) -> Option<News> {
+        None
+    }
+    /// Whether this process started it; a child that a callback forked has a copy.
+    fn is_own(&self) -> bool;
     /// TERM to the group.
     fn terminate(&mut self);
+    /// Keeps what can start the next plugin of the list; ends the rest as dropping does.
+    fn keep(self: Box<Self>, _nursery: &mut Nursery) {}
 }
 
 /// The host's ends of the plugin's pipes, which do not block.
@@ -232,27 +246,36 @@ impl<'a> Run<'a> {
         let call = self.limits.call;
         let cancel = call.cancel.fd()?;
         loop {
+            if !child.is_own() {
+                // The plugin, and what it prints, are the parent's.
+                return Ok(End::Lost);
+            }
             // After taking the descriptor: a cancellation before that wrote nothing.
             self.check_limits(child);
             if let Some(end) = self.end() {
                 return Ok(end);
             }
+            let mut news = None;
             for source in self.sleep(child, cancel)? {
                 match source {
                     Source::Stdout => self.read_stdout(),
                     Source::Stderr => self.read_stderr(),
                     Source::Cancel => {}
                     // Seldom more than one at once; the next poll tells.
-                    Source::Child => match child.news() {
-                        None | Some(News::Started) => {}
-                        Some(News::NotStarted(failure)) => return Ok(End::NotStarted(failure)),
-                        Some(News::Lost) => return Ok(End::Lost),
-                        Some(News::Exited(status)) => self.exited(status),
-                        Some(News::Alone(status)) => {
-                            self.exited(status);
-                            self.read_the_rest();
-                        }
-                    },
+                    Source::Child => news = child.news(),
+                }
+            }
+            if self.status.is_none() {
+                news = news.or_else(|| child.known());
+            }
+            match news {
+                None => {}
+                Some(News::NotStarted(failure)) => return Ok(End::NotStarted(failure)),
+                Some(News::Lost) => return Ok(End::Lost),
+                Some(News::Exited(status)) => self.exited(status),
+                Some(News::Alone(status)) => {
+                    self.exited(status);
+                    self.read_the_rest();
                 }
             }
         }
@@ -287,9 +310,8 @@ impl<'a> Run<'a> {
             let done = stop == Stop::TooMuchOutput || self.status.is_some() || over(self.stop_at);
             return done.then_some(End::Stopped(stop));
         }
-        let silent = self.ends.stdout.is_none() && self.ends.stderr.is_none();
         let status = self.status?;
-        (silent || over(self.stop_at) || over(self.listen_until)).then_some(End::Exited(status))
+        (self.is_silent() || over(self.stop_at) || over(self.listen_until)).then_some(End::Exited(status))
     }
 
     /// Waits until something is ready or a limit passes.
@@ -324,7 +346,12 @@ impl<'a> Run<'a> {
 
     fn next_limit(&self) -> Option<Instant> {
         let deadline = self.limits.call.deadline.filter(|_| self.stop.is_none() && self.status.is_none());
-        [deadline, self.stop_at, self.listen_until].into_iter().flatten().min()
+        let look = (self.is_silent() && self.status.is_none()).then(|| Instant::now() + LOOK);
+        [deadline, look, self.stop_at, self.listen_until].into_iter().flatten().min()
+    }
+
+    fn is_silent(&self) -> bool {
+        self.ends.stdout.is_none() && self.ends.stderr.is_none()
     }
 
     fn read_stdout(&mut self) {

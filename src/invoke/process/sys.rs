@@ -286,6 +286,60 @@ pub(super) fn receive(socket: c_int, message: &mut [u8]) -> Answer {
     unsafe { syscall(libc::SYS_recvfrom, args) }
 }
 
+/// Takes no more messages than are there.
+pub(super) fn shut_down_reading(socket: c_int) {
+    // SAFETY: numbers only.
+    let _ = unsafe { syscall(libc::SYS_shutdown, [socket as usize, libc::SHUT_RD as usize, 0, 0, 0, 0]) };
+}
+
+/// The most descriptors that come with a message; even, or padding would have room for one more.
+pub(super) const MOST_FILES: usize = 4;
+
+/// Room for the descriptors that come with a message, laid out as the kernel does it: its header, then the numbers.
+#[repr(C)]
+struct Ancillary {
+    len: usize,
+    level: c_int,
+    kind: c_int,
+    files: [c_int; MOST_FILES],
+}
+
+/// [`receive`], with descriptors: how many bytes and descriptors came. `EMFILE` where not all of them could be had, for
+/// which a process's limit is the usual reason; then it has none.
+pub(super) fn receive_files(
+    socket: c_int,
+    message: &mut [u8],
+    files: &mut [c_int; MOST_FILES],
+) -> Answer<(usize, usize)> {
+    let mut ancillary = Ancillary { len: 0, level: 0, kind: 0, files: [-1; MOST_FILES] };
+    let mut data = libc::iovec { iov_base: message.as_mut_ptr().cast(), iov_len: message.len() };
+    // SAFETY: all-zero is a valid struct msghdr.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_iov = &raw mut data;
+    header.msg_iovlen = 1;
+    header.msg_control = (&raw mut ancillary).cast();
+    header.msg_controllen = size_of_val(&ancillary) as _;
+    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    let args = [socket as usize, &raw mut header as usize, flags as usize, 0, 0, 0];
+    // SAFETY: the header names `message` and `ancillary` with their lengths; the kernel writes no more than these.
+    let bytes = unsafe { syscall(libc::SYS_recvmsg, args) }?;
+    let mut count = 0;
+    if ancillary.level == libc::SOL_SOCKET && ancillary.kind == libc::SCM_RIGHTS {
+        let len = ancillary.len.wrapping_sub(std::mem::offset_of!(Ancillary, files)) / size_of::<c_int>();
+        count = if len < MOST_FILES { len } else { MOST_FILES };
+        *files = ancillary.files;
+    }
+    if header.msg_flags & libc::MSG_CTRUNC != 0 {
+        for (at, &file) in files.iter().enumerate() {
+            if at < count {
+                close(file);
+            }
+        }
+        return Err(libc::EMFILE);
+    }
+    Ok((bytes, count))
+}
+
 /// `ioctl` with a pointer.
 ///
 /// # Safety

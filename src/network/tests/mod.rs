@@ -17,6 +17,7 @@ use super::*;
 use crate::call::Call;
 use crate::conf::NetworkConfigList;
 use crate::error::{Cause, Error, ErrorClass, Result};
+use crate::invoke::Nursery;
 use crate::store::{Cached, journal};
 
 /// Answers by type and command, and remembers what was asked.
@@ -32,6 +33,8 @@ pub(super) struct Run {
     pub(super) what: String,
     pub(super) env: HashMap<String, String>,
     pub(super) stdin: Value,
+    /// Whether the engine was told that no other plugin follows.
+    pub(super) last: bool,
 }
 
 impl Exec for FakeExec {
@@ -43,13 +46,21 @@ impl Exec for FakeExec {
         Ok(dirs[0].join(plugin_type))
     }
 
-    fn exec_plugin(&self, _: &Call, path: &Path, stdin: &[u8], env: &[CString]) -> Result<Vec<u8>> {
+    fn exec_plugin(
+        &self,
+        _: &Call,
+        nursery: &mut Nursery,
+        path: &Path,
+        stdin: &[u8],
+        env: &[CString],
+    ) -> Result<Vec<u8>> {
         let pairs = env.iter().filter_map(|pair| pair.to_str().unwrap().split_once('='));
         let env: HashMap<_, _> = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         let plugin = path.file_name().unwrap().to_str().unwrap();
         let command = env["CNI_COMMAND"].clone();
         let stdin = serde_json::from_slice(stdin).unwrap();
-        self.runs.lock().unwrap().push(Run { what: format!("{plugin} {command}"), env, stdin });
+        let last = nursery.expects_none();
+        self.runs.lock().unwrap().push(Run { what: format!("{plugin} {command}"), env, stdin, last });
         let answers = self.answers.iter();
         let known = answers.into_iter().find(|((kind, verb), _)| *kind == plugin && *verb == command);
         match known {
@@ -533,6 +544,30 @@ fn a_del_that_keeps_going_asks_every_plugin() {
     let policy = DelPolicy { keep_going: true, ..DelPolicy::default() };
     assert_eq!(node.cni.del(&Call::default(), &list("1.0.0"), &rt(), policy).len(), 2);
     assert_eq!((node.ran().as_str(), node.cache_files().len()), ("c DEL, b DEL, a DEL", 1));
+}
+
+#[test]
+fn the_engine_is_told_which_plugin_is_the_last() {
+    let answers = [(("b", "DEL"), failing(7, "no"))].into();
+    let node = node(FakeExec { answers, ..FakeExec::default() });
+    let (call, list, rt) = (Call::default(), list("1.1.0"), rt());
+    let unfinished = Unfinished { started: Some(2), ..Unfinished::default() };
+    let keep_going = DelPolicy { keep_going: true, ..DelPolicy::default() };
+    let mut commands: [(&str, &mut dyn FnMut() -> bool); 7] = [
+        ("a ADD, b ADD, c ADD.", &mut || node.cni.add_network_list(&call, &list, &rt).is_ok()),
+        ("a CHECK, b CHECK, c CHECK.", &mut || node.cni.check_network_list(&call, &list, &rt).is_ok()),
+        ("b DEL, a DEL.", &mut || node.cni.undo(&call, &list, &rt, &unfinished).len() == 1),
+        ("b DEL.", &mut || node.cni.undo_last(&call, &list, &rt, &unfinished).is_err()),
+        ("c DEL, b DEL, a DEL.", &mut || node.cni.del(&call, &list, &rt, keep_going).len() == 1),
+        ("a STATUS, b STATUS, c STATUS.", &mut || node.cni.get_status_network_list(&call, &list).is_ok()),
+        ("a GC, b GC, c GC.", &mut || node.cni.gc_plugins(&call, &list, None).is_empty()),
+    ];
+    for (expected, command) in &mut commands {
+        assert!(command(), "{expected}");
+        let runs = std::mem::take(&mut *node.exec.runs.lock().unwrap());
+        let said = runs.iter().map(|run| format!("{}{}", run.what, if run.last { "." } else { "" }));
+        assert_eq!(said.collect::<Vec<_>>().join(", "), *expected);
+    }
 }
 
 #[test]

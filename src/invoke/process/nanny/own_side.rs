@@ -3,15 +3,31 @@
 use std::ffi::c_void;
 use std::sync::atomic::Ordering;
 
-use super::super::child::{Step, become_plugin};
+use super::super::child::{Program, Step, become_plugin, set_all_actions};
 use super::super::sys;
-use super::{FINISH, Fds, Job, STARTED, TERMINATE, Table};
+use super::{ALONE, FINISH, Job, NOT_STARTED, START, START_LAST, TERMINATE, Table};
 
 /// What the nanny hands to the process that becomes the plugin. On its stack: it sleeps until that has executed.
 struct Birth {
-    job: *const Job,
+    program: *const Program,
     stdio: [i32; 3],
     nanny_pid: i32,
+}
+
+/// The nanny's own descriptors for all of its life.
+#[derive(Clone, Copy)]
+struct Own {
+    control: i32,
+    host: i32,
+}
+
+/// Those that come with a plugin.
+#[derive(Clone, Copy)]
+struct Given {
+    stdio: [i32; 3],
+    /// -1 is none.
+    lock: i32,
+    last: bool,
 }
 
 pub(super) unsafe extern "C" fn nanny(argument: *const c_void) -> ! {
@@ -21,67 +37,35 @@ pub(super) unsafe extern "C" fn nanny(argument: *const c_void) -> ! {
     let _ = sys::lead_group(0);
     // Orphans of the plugin's group come here, so that waiting sees the last of them.
     let _ = sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1);
-    // Where the host ignores SIGCHLD, the plugin's status would be lost.
-    sys::set_action(libc::SIGCHLD, libc::SIG_DFL);
-    let fds = match own_table(job) {
-        Ok(fds) => fds,
-        Err(errno) => {
-            job.program.failure.set(Step::Table, errno);
-            sys::exit(0);
+    // For the plugins; and where the host ignores SIGCHLD, their status would be lost.
+    set_all_actions(libc::SIG_DFL);
+    match own_table(job) {
+        Ok(own) => {
+            while let Some(given) = next_order(job, own) {
+                look_after(job, own, given);
+                if given.last {
+                    break;
+                }
+            }
         }
-    };
-    if job.abandoned.load(Ordering::SeqCst) || is_readable(fds.host) {
-        sys::exit(0);
-    }
-    let birth = Birth { job, stdio: [fds.stdin, fds.stdout, fds.stderr], nanny_pid: sys::getpid() };
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
-    let mut pidfd = -1;
-    // SAFETY: the second stack is nobody else's; `birth` and `pidfd` outlast the child's way to exec (CLONE_VFORK).
-    let born = unsafe {
-        sys::clone_onto(flags, job.plugin_stack, &raw mut pidfd, plugin, (&raw const birth).cast::<c_void>())
-    };
-    let pid = match born {
-        Ok(pid) => pid,
-        Err(errno) => {
-            job.program.failure.set(Step::Clone, errno);
-            sys::exit(0);
-        }
-    };
-    job.born.store(true, Ordering::SeqCst);
-    // Or the host would never see the end of the plugin's output.
-    sys::close(fds.stdin);
-    sys::close(fds.stdout);
-    sys::close(fds.stderr);
-    if job.program.failure.get().is_some() {
-        let _ = sys::reap(pid, 0);
-        sys::exit(0);
-    }
-    let _ = sys::send(fds.control, &STARTED.to_ne_bytes());
-    let mut leader = Leader { pid, pidfd, reaped: false };
-    let over = watch(job, fds, &mut leader);
-    let still_held = over == Over::Alone || end_group(job, fds.lock, &leader);
-    let host_went = over == Over::HostWent && !job.finished.load(Ordering::SeqCst);
-    if fds.lock >= 0 && still_held && (host_went || is_readable(fds.host)) {
-        // Before exit: giving the host's memory back can take a second.
-        sys::unlock(fds.lock);
+        Err(errno) => job.failure.set(Step::Table, errno),
     }
     sys::exit(0)
 }
 
 unsafe extern "C" fn plugin(argument: *const c_void) -> ! {
-    // SAFETY: the nanny's stack, as long as it sleeps in clone; the job as long as the nanny.
+    // SAFETY: the nanny's stack, as long as it sleeps in clone; the program as long as the nanny.
     unsafe {
         let birth = &*argument.cast::<Birth>();
-        become_plugin(&(*birth.job).program, birth.stdio, birth.nanny_pid)
+        become_plugin(&*birth.program, birth.stdio, birth.nanny_pid)
     }
 }
 
-fn own_table(job: &Job) -> sys::Answer<Fds> {
+fn own_table(job: &Job) -> sys::Answer<Own> {
     const UNSHARE: u32 = 1 << 1;
-    let fds = job.fds;
     if job.table == Table::Copied {
-        close_others(&[fds.control, fds.host, fds.stdin, fds.stdout, fds.stderr, fds.lock]);
-        return Ok(fds);
+        close_others(&[job.control, job.host]);
+        return Ok(Own { control: job.control, host: job.host });
     }
     sys::close_range(0, i32::MAX, UNSHARE)?;
     let host = sys::pidfd_open(job.host_pid)?;
@@ -89,19 +73,123 @@ fn own_table(job: &Job) -> sys::Answer<Fds> {
     if sys::getppid() != job.host_pid {
         return Err(libc::ESRCH);
     }
-    let control = sys::pidfd_getfd(host, fds.control)?;
-    // What is fetched is the main thread's; the thread that calls may have left its table.
+    let control = sys::pidfd_getfd(host, job.control)?;
+    // What is fetched is the main thread's; the thread that calls may have left its table. And a late nanny's number may
+    // be another file's by now.
     if sys::identity(control) != job.control_identity {
         return Err(libc::EBADF);
     }
-    Ok(Fds {
-        host,
-        control,
-        stdin: sys::pidfd_getfd(host, fds.stdin)?,
-        stdout: sys::pidfd_getfd(host, fds.stdout)?,
-        stderr: sys::pidfd_getfd(host, fds.stderr)?,
-        lock: if fds.lock < 0 { -1 } else { sys::pidfd_getfd(host, fds.lock)? },
-    })
+    Ok(Own { control, host })
+}
+
+/// Waits for a plugin. `None`: there will be none.
+fn next_order(job: &Job, own: Own) -> Option<Given> {
+    let mut late = false;
+    loop {
+        let (mut order, mut files) = ([0; 2], [-1; sys::MOST_FILES]);
+        let received = sys::receive_files(own.control, &mut order, &mut files);
+        let [stdin, stdout, stderr, lock] = files;
+        let [order, _] = order;
+        match received {
+            Ok((1, 3 | 4)) if matches!(order, START | START_LAST) => {
+                return Some(Given { stdio: [stdin, stdout, stderr], lock, last: late || order == START_LAST });
+            }
+            Ok((1, 0)) if order == FINISH => return None,
+            Ok((0, 0)) if late || is_over(own.control) => return None,
+            Ok(_) => {
+                for file in files {
+                    sys::close(file);
+                }
+            }
+            Err(libc::EINTR) => {}
+            Err(libc::EAGAIN) => {
+                let mut polled = [watched(own.control), watched(own.host)];
+                let woken = sys::poll(&mut polled, Some(job.idle_limit));
+                let [control, host] = polled;
+                if woken.is_ok() && control.revents == 0 && host.revents != 0 {
+                    return None;
+                }
+                if woken == Ok(0) {
+                    // What was sent meanwhile still comes; who sends later is told that nobody is here.
+                    sys::shut_down_reading(own.control);
+                    late = true;
+                }
+            }
+            Err(errno) => {
+                job.failure.set(Step::Files, errno);
+                return None;
+            }
+        }
+    }
+}
+
+/// Says what became of the plugin.
+fn report(job: &Job, own: Own, word: u64) {
+    job.word.store(word, Ordering::SeqCst);
+    // Whom no message wakes, the nanny's end does.
+    if sys::send(own.control, &[0]).is_err() {
+        sys::exit(0);
+    }
+}
+
+/// Has one plugin from its start to its end. Comes back where that left nobody.
+fn look_after(job: &Job, own: Own, given: Given) {
+    // SAFETY: the host put it into the arena before its order, and leaves it there until it has heard of the plugin's end.
+    let program = unsafe { &*job.program.load(Ordering::SeqCst) };
+    if job.finished.load(Ordering::SeqCst) || is_readable(own.host) {
+        go(job, own, given.lock, false);
+    }
+    let birth = Birth { program, stdio: given.stdio, nanny_pid: sys::getpid() };
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let mut pidfd = -1;
+    job.bearing.store(true, Ordering::SeqCst);
+    // SAFETY: the second stack is nobody else's; `birth` and `pidfd` outlast the child's way to exec (CLONE_VFORK).
+    let born = unsafe {
+        sys::clone_onto(flags, job.plugin_stack, &raw mut pidfd, plugin, (&raw const birth).cast::<c_void>())
+    };
+    job.bearing.store(false, Ordering::SeqCst);
+    // Or the host would never see the end of the plugin's output.
+    for fd in given.stdio {
+        sys::close(fd);
+    }
+    let mut leader = match born {
+        Ok(pid) => Leader { pid, pidfd, reaped: false },
+        Err(errno) => {
+            program.failure.set(Step::Clone, errno);
+            sys::close(given.lock);
+            return report(job, own, NOT_STARTED);
+        }
+    };
+    let word = if program.failure.get().is_some() {
+        let _ = sys::reap(leader.pid, 0);
+        NOT_STARTED
+    } else {
+        match watch(job, own, &mut leader) {
+            Over::Alone(ending) => ending | ALONE,
+            over => {
+                let still_held = end_group(job, given.lock, &leader);
+                let lock = if still_held { given.lock } else { -1 };
+                go(job, own, lock, over == Over::HostWent)
+            }
+        }
+    };
+    if given.lock >= 0 {
+        if is_readable(own.host) {
+            go(job, own, given.lock, true);
+        }
+        sys::close(given.lock);
+    }
+    sys::close(leader.pidfd);
+    report(job, own, word);
+}
+
+/// Ends, and frees a dead host's lock before that: giving the host's memory back can take a second.
+fn go(job: &Job, own: Own, lock: i32, host_went: bool) -> ! {
+    let host_went = host_went && !job.finished.load(Ordering::SeqCst);
+    if lock >= 0 && !job.abandoned.load(Ordering::SeqCst) && (host_went || is_readable(own.host)) {
+        sys::unlock(lock);
+    }
+    sys::exit(0)
 }
 
 fn close_others(kept: &[i32]) {
@@ -181,8 +269,8 @@ impl Leader {
 /// Why a plugin is not watched any longer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Over {
-    /// It has ended, and left nobody.
-    Alone,
+    /// It has ended, like this, and left nobody.
+    Alone(u64),
     /// The host says so.
     Enough,
     HostWent,
@@ -191,11 +279,11 @@ enum Over {
 /// Reports the plugin's end and obeys.
 ///
 /// A host that ends closes its control socket a moment before its pidfd says so: the socket's end counts as well.
-fn watch(job: &Job, fds: Fds, leader: &mut Leader) -> Over {
+fn watch(job: &Job, own: Own, leader: &mut Leader) -> Over {
     let mut reported = false;
     loop {
         let plugin = if reported { -1 } else { leader.pidfd };
-        let mut polled = [watched(fds.control), watched(fds.host), watched(plugin)];
+        let mut polled = [watched(own.control), watched(own.host), watched(plugin)];
         if sys::poll(&mut polled, None).is_err() {
             continue;
         }
@@ -206,24 +294,24 @@ fn watch(job: &Job, fds: Fds, leader: &mut Leader) -> Over {
                     reported = true;
                     let ending = (u64::from(code.cast_unsigned()) << 32) | u64::from(status.cast_unsigned());
                     if leader.is_alone() {
-                        job.ending.store(ending, Ordering::SeqCst);
-                        return Over::Alone;
+                        return Over::Alone(ending);
                     }
-                    // The host must not wait for ever; an end without a report is an error there.
-                    if let Err(libc::ENOBUFS | libc::ENOMEM) = sys::send(fds.control, &ending.to_ne_bytes()) {
+                    job.word.store(ending, Ordering::SeqCst);
+                    // As in `report`.
+                    if sys::send(own.control, &[0]).is_err() {
                         return Over::Enough;
                     }
                 }
                 // A debugger has it first, and its pidfd stays readable.
                 Ok(None) => {
-                    let _ = sys::poll(&mut [watched(fds.control), watched(fds.host)], Some(A_MOMENT));
+                    let _ = sys::poll(&mut [watched(own.control), watched(own.host)], Some(A_MOMENT));
                 }
                 Err(_) => return Over::Enough,
             }
         }
         if control.revents != 0 {
             let mut order = [0; 2];
-            let length = sys::receive(fds.control, &mut order);
+            let length = sys::receive(own.control, &mut order);
             let [order, _] = order;
             match (length, order) {
                 (Ok(1), TERMINATE) => {
@@ -234,7 +322,7 @@ fn watch(job: &Job, fds: Fds, leader: &mut Leader) -> Over {
                     }
                 }
                 (Ok(1), FINISH) => return Over::Enough,
-                (Ok(0), _) if is_over(fds.control) => return Over::HostWent,
+                (Ok(0), _) if is_over(own.control) => return Over::HostWent,
                 (Ok(_) | Err(libc::EAGAIN | libc::EINTR), _) => {}
                 (Err(_), _) => return Over::HostWent,
             }

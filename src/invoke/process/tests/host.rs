@@ -41,7 +41,14 @@ fn victim() {
     let lock = HeldLock { file: Arc::new(file.into()) };
     let call = Call { lock: Some(lock), ..Call::default() };
     let way = if dir.join("copied").exists() { NANNIES[1] } else { NANNIES[0] };
-    let _ = ProcessExec::default().exec_by(way, &call, &dir.join("plugin"), b"", &[c"PATH=/usr/bin:/bin".into()]);
+    let _ = ProcessExec::default().exec_by(
+        way,
+        &call,
+        &mut Nursery::default(),
+        &dir.join("plugin"),
+        b"",
+        &[c"PATH=/usr/bin:/bin".into()],
+    );
 }
 
 /// A host that does not outlive its test.
@@ -260,22 +267,22 @@ fn a_nanny_that_is_left_behind_lets_go_of_the_lock() {
 /// What a host writes that takes the control socket for something else.
 #[test]
 fn what_is_no_message_is_ignored_at_both_ends() {
-    let strays: [&[u8]; 6] = [b"", b"x", b"noise\n", b"\x01\0", b"8 bytes\n", b"more than 8 bytes\n"];
+    let strays: [&[u8]; 6] = [b"", b"x", b"\x01", b"\x03\0", b"8 bytes\n", b"more than 8 bytes\n"];
     for table in [Table::Fetched, Table::Copied] {
         let script = Script::new("trap 'exit 3' TERM; echo >$D/up; while :; do sleep 0.01; done");
         let path = CString::new(script.path().into_os_string().into_encoded_bytes()).unwrap();
         let request = Request { path: &path, env: &[c"PATH=/usr/bin:/bin".into()], lock: None };
         let (_ends, plugin_ends) = run::stdio(b"").unwrap();
-        let Ok(mut nanny) = Nanny::start(table, &request, plugin_ends) else { panic!("no nanny") };
-        for socket in nanny.control() {
+        let mut nursery = Nursery::default();
+        let Ok(mut charge) = nursery.take_in(table, &request, &plugin_ends) else { panic!("no nanny") };
+        for socket in charge.control().into_iter().flatten() {
             for stray in strays {
                 sys::send(socket, stray).unwrap();
             }
         }
         script.file("up");
-        wait_until("the start", || nanny.news() == Some(run::News::Started));
-        nanny.terminate();
-        wait_until("the end", || match nanny.news() {
+        charge.terminate();
+        wait_until("the end", || match charge.news() {
             None => false,
             Some(run::News::Exited(status) | run::News::Alone(status)) => status == run::Status::Exited(3),
             other => panic!("{table:?}: {other:?}"),
@@ -325,10 +332,12 @@ fn output_that_a_forked_child_holds_open_is_not_waited_for() {
         let request = Request { path: &path, env: &[c"PATH=/usr/bin:/bin".into()], lock: None };
         let (ends, plugin_ends) = run::stdio(b"").unwrap();
         let _held = [plugin_ends.stdout.try_clone().unwrap(), plugin_ends.stderr.try_clone().unwrap()];
-        let Ok(mut nanny) = Nanny::start(Table::Copied, &request, plugin_ends) else { panic!("no nanny") };
+        let mut nursery = Nursery::default();
+        let Ok(mut charge) = nursery.take_in(Table::Copied, &request, &plugin_ends) else { panic!("no nanny") };
+        drop(plugin_ends);
         let call = Call::default();
         let limits = run::Limits { call: &call, kill_grace: Duration::ZERO, max_output: 1 << 20 };
-        let (end, stdout, _) = run::Run::new(limits, ends, Stderr::new(&script.path(), 0)).attend(&mut nanny).unwrap();
+        let (end, stdout, _) = run::Run::new(limits, ends, Stderr::new(&script.path(), 0)).attend(&mut charge).unwrap();
         assert_eq!((end, stdout.len()), (run::End::Exited(run::Status::Exited(0)), 100_000));
     };
     // One that is waited for takes 100 ms more each time.

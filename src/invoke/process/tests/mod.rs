@@ -2,6 +2,7 @@
 
 mod guest;
 mod host;
+mod nursery;
 mod plugin;
 
 use std::fs;
@@ -57,7 +58,8 @@ impl Script {
 
     fn run_with(&self, exec: &ProcessExec, way: Way, call: &Call, stdin: &[u8]) -> Result<String> {
         let env = [c"PATH=/usr/bin:/bin".to_owned()];
-        exec.exec_by(way, call, &self.path(), stdin, &env).map(|out| String::from_utf8(out).unwrap())
+        exec.exec_by(way, call, &mut Nursery::default(), &self.path(), stdin, &env)
+            .map(|out| String::from_utf8(out).unwrap())
     }
 }
 

@@ -89,7 +89,9 @@ fn files_that_cannot_be_executed_say_why_as_go_does() {
             assert!(error.hint().is_some());
         }
     }
-    let error = ProcessExec::default().exec_plugin(&Call::default(), Path::new("/a\0b"), b"", &[]).unwrap_err();
+    let error = ProcessExec::default()
+        .exec_plugin(&Call::default(), &mut Nursery::default(), Path::new("/a\0b"), b"", &[])
+        .unwrap_err();
     assert_eq!(error.class(), ErrorClass::InvalidArgument);
 }
 
