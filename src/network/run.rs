@@ -121,14 +121,17 @@ impl ListRun<'_> {
         prev_result: Option<&CniResult>,
     ) -> Result<()> {
         let prepared = self.prepare(call, plugin, prev_result);
-        let done = prepared.and_then(|prepared| self.run(call, &prepared));
-        done.map(drop).map_err(|error| self.describe(error, plugin))
+        self.run_prepared(call, plugin, prepared)
     }
 
     /// Finds a plugin whose configuration is ready, and runs it: for the commands that know no container.
     pub(super) fn run_injected(&mut self, call: &Call, plugin: &PluginConfig) -> Result<()> {
         let path = self.cni.exec.find_in_path(call, &plugin.plugin_type, &self.cni.path);
         let prepared = path.map(|path| Prepared { plugin, path, stdin: plugin.bytes.clone() });
+        self.run_prepared(call, plugin, prepared)
+    }
+
+    fn run_prepared(&mut self, call: &Call, plugin: &PluginConfig, prepared: Result<Prepared<'_>>) -> Result<()> {
         let done = prepared.and_then(|prepared| self.run(call, &prepared));
         done.map(drop).map_err(|error| self.describe(error, plugin))
     }

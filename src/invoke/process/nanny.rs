@@ -80,15 +80,6 @@ struct Job {
     finished: AtomicBool,
 }
 
-/// What a nanny says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Word {
-    Exited(Status),
-    /// The plugin has exited, and left nobody.
-    Alone(Status),
-    NotStarted,
-}
-
 /// A running nanny, seen from the host. Dropping it ends the plugin's group and the nanny.
 struct Nanny {
     control: OwnedFd,
@@ -247,13 +238,6 @@ impl Nanny {
             }
         }
     }
-
-    /// What became of the plugin, once it is known.
-    fn word(&mut self) -> Option<Word> {
-        let word = read_word(self.job().word.load(Ordering::SeqCst))?;
-        self.fetched = None;
-        Some(word)
-    }
 }
 
 impl Drop for Nanny {
@@ -337,17 +321,12 @@ pub(super) fn sweep() {
     });
 }
 
-fn read_word(word: u64) -> Option<Word> {
-    if word == NOT_STARTED {
-        return Some(Word::NotStarted);
-    }
-    let ending = word & !ALONE;
-    let ending @ (libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED, _) = (high_half(ending), low_half(ending))
-    else {
+/// The plugin's end in a nanny's word, where there is one.
+fn ended(word: u64) -> Option<Status> {
+    let ending @ (libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED, _) = (high_half(word), low_half(word)) else {
         return None;
     };
-    let status = Status::of(ending);
-    Some(if word & ALONE == 0 { Word::Exited(status) } else { Word::Alone(status) })
+    Some(Status::of(ending))
 }
 
 fn high_half(word: u64) -> i32 {

@@ -2,13 +2,14 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustix::io::Errno;
 
 use super::super::child::Program;
 use super::super::run::{Child, News, PluginEnds, Refusal, Request, refused, wait_readable};
-use super::{Nanny, TERMINATE, Table, Word};
+use super::{ALONE, NOT_STARTED, Nanny, TERMINATE, Table, ended};
 
 /// What the process engine keeps from one plugin of a list to the next: a nanny, so that only the first plugin waits for
 /// one. For one call, on one thread: the nanny has the rights, limits, namespaces and the working directory that the
@@ -102,18 +103,19 @@ impl Child for Charge {
     }
 
     fn known(&mut self) -> Option<News> {
-        let word = self.nanny.word()?;
-        self.over = !matches!(word, Word::Exited(_));
-        Some(match word {
-            Word::Exited(status) => News::Exited(status),
-            Word::Alone(status) => News::Alone(status),
-            Word::NotStarted => {
-                // SAFETY: it is in the nanny's arena, whose data stays as it is while this value has the nanny; nobody
-                // writes but to atomics.
-                let program = unsafe { self.program.as_ref() };
-                program.failure.get().map_or(News::Lost, News::NotStarted)
-            }
-        })
+        let word = self.nanny.job().word.load(Ordering::SeqCst);
+        let news = if word == NOT_STARTED {
+            // SAFETY: it is in the nanny's arena, whose data stays as it is while this value has the nanny; nobody writes
+            // but to atomics.
+            let program = unsafe { self.program.as_ref() };
+            program.failure.get().map_or(News::Lost, News::NotStarted)
+        } else {
+            let status = ended(word & !ALONE)?;
+            if word & ALONE == 0 { News::Exited(status) } else { News::Alone(status) }
+        };
+        self.nanny.fetched = None;
+        self.over = !matches!(news, News::Exited(_));
+        Some(news)
     }
 
     fn is_own(&self) -> bool {

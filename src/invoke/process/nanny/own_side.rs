@@ -42,8 +42,7 @@ pub(super) unsafe extern "C" fn nanny(argument: *const c_void) -> ! {
     match own_table(job) {
         Ok(own) => {
             while let Some(given) = next_order(job, own) {
-                look_after(job, own, given);
-                if given.last {
+                if !look_after(job, own, given) || given.last {
                     break;
                 }
             }
@@ -123,17 +122,14 @@ fn next_order(job: &Job, own: Own) -> Option<Given> {
     }
 }
 
-/// Says what became of the plugin.
-fn report(job: &Job, own: Own, word: u64) {
+/// Says what became of the plugin. False: the host was not woken, and the nanny's end must do it.
+fn report(job: &Job, own: Own, word: u64) -> bool {
     job.word.store(word, Ordering::SeqCst);
-    // Whom no message wakes, the nanny's end does.
-    if sys::send(own.control, &[0]).is_err() {
-        sys::exit(0);
-    }
+    sys::send(own.control, &[0]).is_ok()
 }
 
-/// Has one plugin from its start to its end. Comes back where that left nobody.
-fn look_after(job: &Job, own: Own, given: Given) {
+/// Has one plugin from its start to its end. Comes back where that left nobody, with what [`report`] says.
+fn look_after(job: &Job, own: Own, given: Given) -> bool {
     // SAFETY: the host put it into the arena before its order, and leaves it there until it has heard of the plugin's end.
     let program = unsafe { &*job.program.load(Ordering::SeqCst) };
     if job.finished.load(Ordering::SeqCst) || is_readable(own.host) {
@@ -180,7 +176,7 @@ fn look_after(job: &Job, own: Own, given: Given) {
         sys::close(given.lock);
     }
     sys::close(leader.pidfd);
-    report(job, own, word);
+    report(job, own, word)
 }
 
 /// Ends, and frees a dead host's lock before that: giving the host's memory back can take a second.
@@ -296,9 +292,7 @@ fn watch(job: &Job, own: Own, leader: &mut Leader) -> Over {
                     if leader.is_alone() {
                         return Over::Alone(ending);
                     }
-                    job.word.store(ending, Ordering::SeqCst);
-                    // As in `report`.
-                    if sys::send(own.control, &[0]).is_err() {
+                    if !report(job, own, ending) {
                         return Over::Enough;
                     }
                 }
