@@ -1,13 +1,11 @@
 //! Hosts that end, and systems that refuse.
 
 use std::os::fd::AsRawFd;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 
 use super::*;
 use crate::call::HeldLock;
-
-const DIR: &str = "CNIRT_TEST_DIR";
 
 fn lock_file(dir: &Path) -> fs::File {
     fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join("lock")).unwrap()
@@ -51,16 +49,6 @@ fn victim() {
     );
 }
 
-/// A host that does not outlive its test.
-struct Victim(std::process::Child);
-
-impl Drop for Victim {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn a_killed_host_leaves_no_plugin_and_then_no_lock() {
     for (row, signal, mark) in [
@@ -76,14 +64,7 @@ fn a_killed_host_leaves_no_plugin_and_then_no_lock() {
         if !mark.is_empty() {
             fs::write(script.dir.path().join(mark), "").unwrap();
         }
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        let command = command
-            .args(testing::arguments(&with_modules("host::victim")))
-            .env(DIR, script.dir.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        std::os::unix::process::CommandExt::process_group(command, 0);
-        let mut host = Victim(command.spawn().unwrap());
+        let mut host = Victim::start("host::victim", script.dir.path());
         let (leader, child) = (script.file("leader"), script.file("child"));
         let file = lock_file(script.dir.path());
         assert!(!lock(&file), "{row}: the host does not hold the lock");
@@ -267,10 +248,11 @@ fn a_nanny_that_is_left_behind_lets_go_of_the_lock() {
 /// What a host writes that takes the control socket for something else.
 #[test]
 fn what_is_no_message_is_ignored_at_both_ends() {
-    let strays: [&[u8]; 6] = [b"", b"x", b"\x01", b"\x03\0", b"8 bytes\n", b"more than 8 bytes\n"];
+    let strays: [&[u8]; 8] =
+        [b"", b"x", b"noise\n", b"\x01", b"\x01\0", b"\x03\0", b"8 bytes\n", b"more than 8 bytes\n"];
     for table in [Table::Fetched, Table::Copied] {
         let script = Script::new("trap 'exit 3' TERM; echo >$D/up; while :; do sleep 0.01; done");
-        let path = CString::new(script.path().into_os_string().into_encoded_bytes()).unwrap();
+        let path = script.c_path();
         let request = Request { path: &path, env: &[c"PATH=/usr/bin:/bin".into()], lock: None };
         let (_ends, plugin_ends) = run::stdio(b"").unwrap();
         let mut nursery = Nursery::default();
@@ -320,15 +302,12 @@ fn a_thread_with_a_descriptor_table_of_its_own_gets_its_own_plugin() {
 /// As a child has it that the host forks while a plugin starts, and that executes nothing.
 #[test]
 fn output_that_a_forked_child_holds_open_is_not_waited_for() {
-    let me = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty()).unwrap();
-    let groups_are_seen = matches!(sys::kill_group(me.as_raw_fd(), 0), Ok(_) | Err(libc::ESRCH));
-    if !groups_are_seen {
-        // Nannies cannot tell then that nobody is left.
+    if !groups_are_seen() {
         return;
     }
     let runs = || {
         let script = Script::new("head -c 100000 /dev/zero | tr '\\0' x");
-        let path = CString::new(script.path().into_os_string().into_encoded_bytes()).unwrap();
+        let path = script.c_path();
         let request = Request { path: &path, env: &[c"PATH=/usr/bin:/bin".into()], lock: None };
         let (ends, plugin_ends) = run::stdio(b"").unwrap();
         let _held = [plugin_ends.stdout.try_clone().unwrap(), plugin_ends.stderr.try_clone().unwrap()];

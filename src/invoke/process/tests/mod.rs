@@ -37,6 +37,10 @@ impl Script {
         self.dir.path().join("plugin")
     }
 
+    fn c_path(&self) -> CString {
+        CString::new(self.path().into_os_string().into_encoded_bytes()).unwrap()
+    }
+
     /// What the plugin wrote to `$D/<name>`, once it has.
     fn file(&self, name: &str) -> String {
         let path = self.dir.path().join(name);
@@ -83,6 +87,38 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 fn runs(pid: &str) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z') && !rest.starts_with('X'))
+}
+
+/// Whether nannies can tell that a plugin left nobody (from Linux 6.9 on).
+fn groups_are_seen() -> bool {
+    let me = sys::pidfd_open(sys::getpid()).unwrap();
+    let answer = sys::kill_group(me, 0);
+    sys::close(me);
+    matches!(answer, Ok(_) | Err(libc::ESRCH))
+}
+
+/// Tells the test that a [`Victim`] runs where to work.
+const DIR: &str = "CNIRT_TEST_DIR";
+
+/// A host to be killed. It does not outlive its test.
+struct Victim(std::process::Child);
+
+impl Victim {
+    /// Runs the test of this name, in a process group of its own.
+    fn start(test: &str, dir: &Path) -> Self {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args(testing::arguments(&with_modules(test))).env(DIR, dir);
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Runs `body` in a process of its own, for what belongs to a whole process. Call it first in a test of this name.

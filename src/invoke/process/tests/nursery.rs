@@ -2,14 +2,12 @@
 
 use std::fmt::Write as _;
 use std::os::fd::AsFd;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use super::*;
 use crate::call::HeldLock;
 
 const NANNY: &str = "read -r x x x parent x </proc/self/stat; echo $parent";
-const DIR: &str = "CNIRT_TEST_DIR";
 
 /// Says who its nanny was.
 fn run(nursery: &mut Nursery, way: Way, text: &str) -> String {
@@ -26,10 +24,7 @@ fn run_with(nursery: &mut Nursery, way: Way, text: &str, env: &[CString], call: 
 /// that each plugin has one of its own.
 fn idle_nanny(nursery: &mut Nursery, way: Way, call: &Call) -> Option<String> {
     let nanny = run_with(nursery, way, NANNY, &[], call);
-    let me = sys::pidfd_open(sys::getpid()).unwrap();
-    let groups_are_seen = matches!(sys::kill_group(me, 0), Ok(_) | Err(libc::ESRCH));
-    sys::close(me);
-    groups_are_seen.then_some(nanny)
+    groups_are_seen().then_some(nanny)
 }
 
 #[test]
@@ -173,7 +168,7 @@ fn a_forked_childs_copy_of_a_running_plugin_is_left_alone() {
     isolated("nursery::a_forked_childs_copy_of_a_running_plugin_is_left_alone", || {
         for way in WAYS {
             let script = Script::new("trap 'exit 3' TERM; echo >$D/up; while [ ! -e $D/go ]; do sleep 0.01; done");
-            let path = CString::new(script.path().into_os_string().into_encoded_bytes()).unwrap();
+            let path = script.c_path();
             let env = [c"PATH=/usr/bin:/bin".to_owned()];
             let request = Request { path: &path, env: &env, lock: None };
             let mut nursery = Nursery::default();
@@ -204,7 +199,7 @@ fn an_end_is_seen_whose_wake_up_somebody_else_took() {
     for table in [Table::Fetched, Table::Copied] {
         let script = Script::new("exec >&- 2>&-; while [ ! -e $D/go ]; do sleep 0.01; done");
         let go = script.dir.path().join("go");
-        let path = CString::new(script.path().into_os_string().into_encoded_bytes()).unwrap();
+        let path = script.c_path();
         let env = [c"PATH=/usr/bin:/bin".to_owned()];
         let request = Request { path: &path, env: &env, lock: None };
         let taken = (0..200).any(|_| {
@@ -290,16 +285,10 @@ fn a_killed_host_leaves_no_nanny_that_waits() {
     for mark in ["fetched", "copied"] {
         let script = Script::new("");
         fs::write(script.dir.path().join(mark), "").unwrap();
-        let mut host = Command::new(std::env::current_exe().unwrap())
-            .args(testing::arguments(&with_modules("nursery::victim")))
-            .env(DIR, script.dir.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let host = Victim::start("nursery::victim", script.dir.path());
         let nanny = script.file("nanny");
-        host.kill().unwrap();
-        host.wait().unwrap();
+        // Kills it.
+        drop(host);
         wait_until("the nanny's end", || !runs(&nanny));
     }
 }
