@@ -180,9 +180,14 @@ fn look_after(job: &Job, own: Own, given: Given) -> bool {
 }
 
 /// Ends, and frees a dead host's lock before that: giving the host's memory back can take a second.
+///
+/// Who gets that lock next finds the host's other files closed, too, which the kernel does one by one. Only so long, since
+/// a host that has executed another program lives on.
 fn go(job: &Job, own: Own, lock: i32, host_went: bool) -> ! {
+    const CLOSING: libc::timespec = libc::timespec { tv_sec: 1, tv_nsec: 0 };
     let host_went = host_went && !job.finished.load(Ordering::SeqCst);
     if lock >= 0 && !job.abandoned.load(Ordering::SeqCst) && (host_went || is_readable(own.host)) {
+        let _ = sys::poll(&mut [watched(own.host)], Some(CLOSING));
         sys::unlock(lock);
     }
     sys::exit(0)

@@ -1,8 +1,11 @@
 //! Hosts that end, and systems that refuse.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Command;
 use std::sync::Arc;
+
+use rustix::fs::FlockOperation;
+use rustix::process::{Resource, Rlimit};
 
 use super::*;
 use crate::call::HeldLock;
@@ -23,6 +26,21 @@ fn lock(file: &fs::File) -> bool {
     }
 }
 
+/// Files with numbers below and above those to come, which the kernel needs a while to close. All of them are locked.
+fn open_many(dir: &Path) -> Vec<OwnedFd> {
+    const EACH: usize = 5000;
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let file = |number: usize| fs::File::create(dir.join(format!("open-{number}"))).unwrap();
+    let low = (0..EACH).map(|number| file(number).into());
+    let high = (0..EACH).map(|number| rustix::io::fcntl_dupfd_cloexec(file(EACH + number), 10_000).unwrap());
+    let files: Vec<_> = low.chain(high).collect();
+    for file in &files {
+        rustix::fs::flock(file, FlockOperation::LockExclusive).unwrap();
+    }
+    files
+}
+
 /// The host that is killed: runs a plugin under a lock, the way that the variable says.
 #[test]
 #[expect(clippy::zombie_processes, reason = "the host is killed while its child runs: that is the test")]
@@ -36,6 +54,7 @@ fn victim() {
         let holder = Command::new("sleep").arg("600").spawn().unwrap();
         fs::write(dir.join("holder"), format!("{}\n", holder.id())).unwrap();
     }
+    let _open = dir.join("crowded").exists().then(|| open_many(&dir));
     let lock = HeldLock { file: Arc::new(file.into()) };
     let call = Call { lock: Some(lock), ..Call::default() };
     let way = if dir.join("copied").exists() { NANNIES[1] } else { NANNIES[0] };
@@ -58,6 +77,7 @@ fn a_killed_host_leaves_no_plugin_and_then_no_lock() {
         ("SIGTERM", libc::SIGTERM, ""),
         ("SIGKILL to its whole group", -libc::SIGKILL, ""),
         ("SIGKILL, a child of the host's has the lock file open", libc::SIGKILL, "held"),
+        ("SIGKILL, and much to close", libc::SIGKILL, "crowded"),
     ] {
         let script =
             Script::new("trap '' TERM; sleep 600 & echo $! >$D/child; echo $$ >$D/leader; wait; exec sleep 600");
@@ -72,6 +92,11 @@ fn a_killed_host_leaves_no_plugin_and_then_no_lock() {
         sys::kill(if signal < 0 { -pid } else { pid }, signal.abs()).unwrap();
         wait_until("the lock", || lock(&file));
         assert!(!runs(&leader) && !runs(&child), "{row}: the lock was free before the plugin was gone");
+        for file in fs::read_dir(script.dir.path()).unwrap().map(|entry| entry.unwrap().path()) {
+            let open = fs::File::open(&file).unwrap();
+            let locked = rustix::fs::flock(&open, FlockOperation::NonBlockingLockExclusive);
+            assert_eq!(locked, Ok(()), "{row}: the lock was free before the host had closed {}", file.display());
+        }
         host.0.wait().unwrap();
         if mark == "held" {
             sys::kill(script.file("holder").parse().unwrap(), libc::SIGKILL).unwrap();
