@@ -4,19 +4,16 @@
 //! The host then sees a SIGCHLD, and its own `wait` may take the plugin's status; the kernel remembers it from Linux
 //! 6.15 on, before that it is lost, and a lost status is an error.
 
-use std::ffi::{CStr, OsStr};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use super::arena::{Arena, Sharing};
 use super::child::{Program, become_plugin};
 use super::nanny::{leave, sweep};
-use super::outcome::lost;
-use super::run::{Child, News, PATIENCE, PluginEnds, Refusal, Request, Status, cannot_start, refused, wait_readable};
+use super::run::{Child, News, PATIENCE, PluginEnds, Refusal, Request, Status, refused, wait_readable};
 use super::sys;
 use crate::error::Result;
 
@@ -36,14 +33,16 @@ impl Direct {
     pub(super) fn start(request: &Request<'_>, ends: &PluginEnds) -> std::result::Result<Self, Refusal> {
         sweep();
         // Shared with the child, which leaves its failure there.
-        let arena = Arena::new(request.path, request.env, 0, Sharing::WithForks);
+        let arena = Arena::new(request.path, request.env, size_of::<AtomicU8>(), Sharing::WithForks);
         let mut arena = arena.map_err(|error| refused("mmap", error))?;
         let full = || refused("mmap", io::Error::from_raw_os_error(libc::ENOMEM));
         let program = arena.put_program(request.path, request.env).ok_or_else(full)?;
         let program = arena.put(program).ok_or_else(full)?;
+        let gate = arena.put(AtomicU8::new(WAIT)).ok_or_else(full)?;
         let stdio = [ends.stdin.as_raw_fd(), ends.stdout.as_raw_fd(), ends.stderr.as_raw_fd()];
         let mask = sys::set_mask(u64::MAX);
-        let forked = fork(request.path);
+        // SAFETY: it is in the arena; nobody writes but to the atomic.
+        let forked = fork(unsafe { gate.as_ref() });
         if matches!(forked, Ok((0, _))) {
             // SAFETY: this is the child, with its own table; the program is in the arena.
             unsafe { become_plugin(program.as_ref(), stdio, 0) }
@@ -92,8 +91,13 @@ impl Direct {
     }
 }
 
-/// Child and pidfd. In the child: 0.
-fn fork(path: &CStr) -> Result<(i32, i32)> {
+/// What a child of libc's fork is told.
+const WAIT: u8 = 0;
+const GO: u8 = 1;
+const LEAVE: u8 = 2;
+
+/// Child and pidfd. In the child: 0. `gate` is shared with it.
+fn fork(gate: &AtomicU8) -> Result<(i32, i32)> {
     let mut pidfd = -1;
     // SAFETY: the child goes straight to `become_plugin`, which makes system calls only.
     match unsafe { sys::fork(&mut pidfd) } {
@@ -102,28 +106,37 @@ fn fork(path: &CStr) -> Result<(i32, i32)> {
         Err(libc::EINVAL | libc::EPERM | libc::ENOSYS) => {}
         Err(errno) => return Err(refused("clone", io::Error::from_raw_os_error(errno))),
     }
-    // Any process's: once the plugin runs it is too late to be refused a descriptor, or to find no number for it.
-    let placeholder = sys::pidfd_open(sys::getpid());
-    let placeholder = placeholder.map_err(|errno| refused("pidfd_open", io::Error::from_raw_os_error(errno)))?;
-    // SAFETY: the kernel just gave it to us.
-    let placeholder = unsafe { OwnedFd::from_raw_fd(placeholder) };
-    // SAFETY: as above.
-    let pid = unsafe { libc::fork() };
-    drop(placeholder);
-    match pid {
-        0 => Ok((0, -1)),
-        1.. => match sys::pidfd_open(pid) {
-            Ok(pidfd) => Ok((pid, pidfd)),
-            // It has ended, and another thread has waited for it: the number may be somebody else's already.
-            Err(libc::ESRCH) => Err(lost(Path::new(OsStr::from_bytes(path.to_bytes())))),
-            Err(errno) => {
-                let _ = sys::kill(pid, libc::SIGKILL);
+    let host_pid = sys::getpid();
+    // SAFETY: as above, with `pass` before it.
+    match unsafe { libc::fork() } {
+        0 => {
+            pass(gate, host_pid);
+            Ok((0, -1))
+        }
+        pid @ 1.. => {
+            let opened = sys::pidfd_open(pid);
+            gate.store(if opened.is_ok() { GO } else { LEAVE }, Ordering::SeqCst);
+            let pidfd = opened.map_err(|errno| {
                 let _ = sys::reap(pid, 0);
-                // It may have got as far as the plugin.
-                Err(cannot_start("pidfd_open", &io::Error::from_raw_os_error(errno)))
-            }
-        },
+                refused("pidfd_open", io::Error::from_raw_os_error(errno))
+            })?;
+            Ok((pid, pidfd))
+        }
         _ => Err(refused("fork", io::Error::last_os_error())),
+    }
+}
+
+/// The child's wait until its host has a pidfd: a plugin that ended before could be anybody's number by then, and its
+/// status lost.
+fn pass(gate: &AtomicU8, host_pid: i32) {
+    const PAUSE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 100_000 };
+    let _ = sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as usize);
+    // In a pid namespace of the child's own its parent has the number 0.
+    while gate.load(Ordering::SeqCst) == WAIT && [host_pid, 0].contains(&sys::getppid()) {
+        let _ = sys::poll(&mut [], Some(PAUSE));
+    }
+    if gate.load(Ordering::SeqCst) != GO {
+        sys::exit(127);
     }
 }
 

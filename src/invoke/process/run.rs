@@ -55,12 +55,8 @@ impl From<Error> for Refusal {
 
 /// `E_IO` for a system call that failed before there was a plugin.
 pub(super) fn refused(call: &str, error: impl Into<io::Error>) -> Error {
-    cannot_start(call, &error.into()).with_never_ran()
-}
-
-/// `E_IO` naming a system call that failed.
-pub(super) fn cannot_start(call: &str, error: &io::Error) -> Error {
-    Error::os(ErrorClass::Io, format_args!("cannot start a plugin: {call}"), error)
+    let error = Error::os(ErrorClass::Io, format_args!("cannot start a plugin: {call}"), &error.into());
+    error.with_never_ran()
 }
 
 /// What is heard of a started plugin.
