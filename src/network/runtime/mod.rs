@@ -1,6 +1,7 @@
 //! libcni with JSON in and out: what `cni_runtime` is in C, and what a background call runs.
 //!
-//! Adds to the verbs nothing but reading and writing, limits and cancellation: no lock, no intent record, no owner.
+//! Adds to the verbs nothing but reading and writing, limits and cancellation: no lock, no intent record, no owner. Before
+//! the first ADD the temporary files of killed hosts go.
 
 mod answer;
 mod options;
@@ -9,7 +10,9 @@ mod running;
 #[cfg(test)]
 mod tests;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -81,6 +84,7 @@ pub struct Runtime {
     timeout: Duration,
     running: Running,
     pool: Pool,
+    swept: AtomicBool,
 }
 
 impl Runtime {
@@ -102,7 +106,12 @@ impl Runtime {
             )?,
             observer: None,
         };
-        Ok(Self { cni, timeout: options.timeout, running: Running::default(), pool: Pool::new(options.op_threads) })
+        Ok(Self::with(cni, options.timeout, options.op_threads))
+    }
+
+    fn with(cni: CniConfig, timeout: Duration, op_threads: NonZeroUsize) -> Self {
+        let (running, pool, swept) = (Running::default(), Pool::new(op_threads), AtomicBool::new(false));
+        Self { cni, timeout, running, pool, swept }
     }
 
     /// Does one operation: [`Request::parse`], [`call`](Self::call) and [`perform`](Self::perform) in one.
@@ -126,6 +135,9 @@ impl Runtime {
         let nothing = |()| json!({});
         match &request.subject {
             Subject::Add(Attachment { conf, rt }) => {
+                if !self.swept.swap(true, Ordering::Relaxed) {
+                    self.cni.cache(rt).sweep();
+                }
                 self.cni.add(call, conf.into(), rt).map(|result| result.to_value())
             }
             Subject::Del(Attachment { conf, rt }) => self.cni.del_as_libcni(call, conf.into(), rt).map(nothing),

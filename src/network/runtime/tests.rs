@@ -15,8 +15,7 @@ const RT: &str = r#"{"containerID":"c1","netns":"/ns","ifName":"eth0","args":[["
 
 fn runtime() -> (Node, Runtime) {
     let node = node(FakeExec::default());
-    let pool = Pool::new(std::num::NonZeroUsize::MIN);
-    let runtime = Runtime { cni: node.cni.clone(), timeout: Duration::ZERO, running: Running::default(), pool };
+    let runtime = Runtime::with(node.cni.clone(), Duration::ZERO, NonZeroUsize::MIN);
     (node, runtime)
 }
 
@@ -67,6 +66,17 @@ fn every_operation_reads_and_writes_json() {
         assert_eq!((said, node.ran().as_str()), (answer, ran), "{operation} {conf} {argument:?}");
     }
     assert!(runtime.running.is_empty());
+}
+
+#[test]
+fn the_first_add_removes_what_killed_hosts_were_writing() {
+    let (node, runtime) = runtime();
+    let dir = node.dir.path().join("cnirt");
+    std::fs::create_dir(&dir).unwrap();
+    let killed = dir.join("tmp-1-2-3");
+    std::fs::write(&killed, "").unwrap();
+    run(&runtime, "add", CONF, Some(RT)).unwrap();
+    assert!(!killed.exists());
 }
 
 #[test]
