@@ -271,7 +271,8 @@ impl<'a> Run<'a> {
                 Some(News::Exited(status)) => self.exited(status),
                 Some(News::Alone(status)) => {
                     self.exited(status);
-                    self.read_the_rest();
+                    // A child that the host forked when the plugin started may hold them still.
+                    (self.ends.stdout, self.ends.stderr) = (None, None);
                 }
             }
         }
@@ -279,6 +280,7 @@ impl<'a> Run<'a> {
 
     fn exited(&mut self, status: Status) {
         self.status = Some(status);
+        self.read_what_is_there();
         let now = Instant::now();
         self.listen_until = Some(now + LINGER_IN_ALL);
         self.stop_at = Some(now + LINGER);
@@ -370,20 +372,18 @@ impl<'a> Run<'a> {
         self.stderr.push(&self.chunk);
     }
 
-    /// What is in the pipes. Not to their end: a child that the host forked when the plugin started holds them, too. And
-    /// not for ever: the plugin may have given them to somebody who goes on writing.
-    fn read_the_rest(&mut self) {
-        while self.ends.stdout.is_some() && self.stop.is_none() && !over(self.listen_until) {
+    /// All that the plugin itself has printed, however long that takes, and no more: it may have given the pipes to somebody
+    /// who goes on writing.
+    fn read_what_is_there(&mut self) {
+        let mut left = capacity(self.ends.stdout.as_ref());
+        while left > 0 && self.stop.is_none() {
             self.read_stdout();
-            if self.chunk.is_empty() {
-                self.ends.stdout = None;
-            }
+            left = if self.chunk.is_empty() { 0 } else { left.saturating_sub(self.chunk.len()) };
         }
-        while self.ends.stderr.is_some() && !over(self.listen_until) {
+        let mut left = capacity(self.ends.stderr.as_ref());
+        while left > 0 {
             self.read_stderr();
-            if self.chunk.is_empty() {
-                self.ends.stderr = None;
-            }
+            left = if self.chunk.is_empty() { 0 } else { left.saturating_sub(self.chunk.len()) };
         }
     }
 
@@ -396,6 +396,13 @@ impl<'a> Run<'a> {
 
 fn over(at: Option<Instant>) -> bool {
     at.is_some_and(|at| at <= Instant::now())
+}
+
+/// How many bytes a pipe can hold.
+fn capacity(pipe: Option<&OwnedFd>) -> usize {
+    /// Where the system does not say: as a pipe has from the start.
+    const PIPE: usize = 64 << 10;
+    pipe.map_or(0, |pipe| rustix::pipe::fcntl_getpipe_size(pipe).unwrap_or(PIPE))
 }
 
 /// Makes `chunk` what is there; at the end, and where the system gives no more, `end` becomes `None`.

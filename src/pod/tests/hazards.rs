@@ -373,9 +373,9 @@ fn a_forced_teardown_does_not_say_ok_of_what_it_had_no_time_for() {
     let node = node(&two_networks("1.0.0"));
     node.manager.setup_pod(&both()).unwrap();
     let mut forced = pod(&Value::Null);
-    (forced.force, forced.timeout) = (true, Some(Duration::from_millis(40)));
+    (forced.force, forced.timeout) = (true, Some(Duration::from_millis(500)));
     // As a plugin that takes its grace.
-    *node.plugins.at_del.lock().unwrap() = Some(Box::new(|| std::thread::sleep(Duration::from_millis(60))));
+    *node.plugins.at_del.lock().unwrap() = Some(Box::new(|| std::thread::sleep(Duration::from_millis(550))));
     assert_eq!(node.manager.teardown_pod(&forced).unwrap_err().class(), ErrorClass::Timeout);
     assert_eq!(node.cache_files(), ["a-c1-eth0"]);
 }

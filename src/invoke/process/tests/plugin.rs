@@ -293,9 +293,9 @@ fn eight_threads_disturb_each_other_not() {
     }
 }
 
-/// Takes the lines that plugins log.
+/// Takes the lines that plugins log, each in some time.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
+struct Lines(Arc<Mutex<Vec<String>>>, Duration);
 
 impl tracing::Subscriber for Lines {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
@@ -320,6 +320,7 @@ impl tracing::Subscriber for Lines {
         let mut text = Text(String::new());
         event.record(&mut text);
         self.0.lock().unwrap().push(text.0);
+        std::thread::sleep(self.1);
     }
 
     fn enter(&self, _: &tracing::span::Id) {}
@@ -343,4 +344,19 @@ fn standard_error_is_logged_line_by_line() {
         let line = |text: &str| format!("message={text};plugin={};", plugin.display());
         assert_eq!(*lines.0.lock().unwrap(), [line("one"), line("two"), line("\u{fffd}three")], "{way:?}");
     }
+}
+
+#[test]
+fn a_host_that_is_slow_to_log_loses_nothing_that_a_plugin_printed() {
+    // Leaves somebody, so that its output may go on after its end.
+    let text = "head -c 60000 /dev/zero; head -c 60000 /dev/zero | tr '\\0' x >&2; sleep 600 >&- 2>&- &";
+    let lines = Lines(Arc::default(), Duration::from_millis(75));
+    tracing::subscriber::with_default(lines.clone(), || {
+        for way in WAYS {
+            let script = Script::new(text);
+            tracing::callsite::rebuild_interest_cache();
+            assert_eq!(script.run(way, &Call::default()).unwrap().len(), 60_000, "{way:?}");
+        }
+    });
+    assert_eq!(lines.0.lock().unwrap().len(), 3 * 8);
 }
