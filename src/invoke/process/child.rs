@@ -66,16 +66,34 @@ pub(super) struct Program {
     pub(super) failure: FailureSlot,
 }
 
-/// Becomes the plugin. `nanny` is who must still be the parent, with every signal's disposition the default already; 0 is
-/// a host. All signals are blocked on entry.
+/// Who must still be the parent of a process that becomes a plugin.
+#[derive(Clone, Copy)]
+pub(super) enum Parent {
+    /// Has made every signal's disposition the default already.
+    Nanny(i32),
+    Host(i32),
+}
+
+impl Parent {
+    pub(super) fn is_there(self) -> bool {
+        let parent = sys::getppid();
+        match self {
+            Self::Nanny(pid) => parent == pid,
+            // 0 where a host has its children in a pid namespace of their own.
+            Self::Host(pid) => parent == pid || parent == 0,
+        }
+    }
+}
+
+/// Becomes the plugin, all signals blocked on entry.
 ///
 /// # Safety
 /// In a fresh child only, with a descriptor table of its own; `program` is whole.
-pub(super) unsafe fn become_plugin(program: &Program, pipes: [i32; 3], nanny: i32) -> ! {
+pub(super) unsafe fn become_plugin(program: &Program, pipes: [i32; 3], parent: Parent) -> ! {
     let _ = sys::lead_group(0);
     // For a parent that is killed together with its host; asked after, since it may be gone already.
     let _ = sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as usize);
-    if nanny != 0 && sys::getppid() != nanny {
+    if !parent.is_there() {
         sys::exit(127);
     }
     // What came in while the process was still in its parent's group; nobody else knows it.
@@ -84,7 +102,7 @@ pub(super) unsafe fn become_plugin(program: &Program, pipes: [i32; 3], nanny: i3
         // Drops it.
         set_all_actions(libc::SIG_IGN);
     }
-    if came_in != 0 || nanny == 0 {
+    if came_in != 0 || matches!(parent, Parent::Host(_)) {
         set_all_actions(libc::SIG_DFL);
     }
     if let Err(errno) = put_stdio(pipes) {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use super::arena::{Arena, Sharing};
-use super::child::{Program, become_plugin};
+use super::child::{Parent, Program, become_plugin};
 use super::nanny::{leave, sweep};
 use super::run::{Child, News, PATIENCE, PluginEnds, Refusal, Request, Status, refused, wait_readable};
 use super::sys;
@@ -40,12 +40,13 @@ impl Direct {
         let program = arena.put(program).ok_or_else(full)?;
         let gate = arena.put(AtomicU8::new(WAIT)).ok_or_else(full)?;
         let stdio = [ends.stdin.as_raw_fd(), ends.stdout.as_raw_fd(), ends.stderr.as_raw_fd()];
+        let host = Parent::Host(sys::getpid());
         let mask = sys::set_mask(u64::MAX);
         // SAFETY: it is in the arena; nobody writes but to the atomic.
-        let forked = fork(unsafe { gate.as_ref() });
+        let forked = fork(unsafe { gate.as_ref() }, host);
         if matches!(forked, Ok((0, _))) {
             // SAFETY: this is the child, with its own table; the program is in the arena.
-            unsafe { become_plugin(program.as_ref(), stdio, 0) }
+            unsafe { become_plugin(program.as_ref(), stdio, host) }
         }
         sys::set_mask(mask);
         let (pid, pidfd) = forked?;
@@ -97,7 +98,7 @@ const GO: u8 = 1;
 const LEAVE: u8 = 2;
 
 /// Child and pidfd. In the child: 0. `gate` is shared with it.
-fn fork(gate: &AtomicU8) -> Result<(i32, i32)> {
+fn fork(gate: &AtomicU8, host: Parent) -> Result<(i32, i32)> {
     let mut pidfd = -1;
     // SAFETY: the child goes straight to `become_plugin`, which makes system calls only.
     match unsafe { sys::fork(&mut pidfd) } {
@@ -106,11 +107,10 @@ fn fork(gate: &AtomicU8) -> Result<(i32, i32)> {
         Err(libc::EINVAL | libc::EPERM | libc::ENOSYS) => {}
         Err(errno) => return Err(refused("clone", io::Error::from_raw_os_error(errno))),
     }
-    let host_pid = sys::getpid();
     // SAFETY: as above, with `pass` before it.
     match unsafe { libc::fork() } {
         0 => {
-            pass(gate, host_pid);
+            pass(gate, host);
             Ok((0, -1))
         }
         pid @ 1.. => {
@@ -128,12 +128,14 @@ fn fork(gate: &AtomicU8) -> Result<(i32, i32)> {
 
 /// The child's wait until its host has a pidfd: a plugin that ended before could be anybody's number by then, and its
 /// status lost.
-fn pass(gate: &AtomicU8, host_pid: i32) {
+fn pass(gate: &AtomicU8, host: Parent) {
     const PAUSE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 100_000 };
-    let _ = sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as usize);
-    // In a pid namespace of the child's own its parent has the number 0.
-    while gate.load(Ordering::SeqCst) == WAIT && [host_pid, 0].contains(&sys::getppid()) {
+    /// A minute, for a host whose end cannot be seen.
+    const MOST: u32 = 600_000;
+    let mut looks = 0;
+    while gate.load(Ordering::SeqCst) == WAIT && host.is_there() && looks < MOST {
         let _ = sys::poll(&mut [], Some(PAUSE));
+        looks += 1;
     }
     if gate.load(Ordering::SeqCst) != GO {
         sys::exit(127);

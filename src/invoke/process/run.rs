@@ -94,6 +94,12 @@ pub(super) struct HostEnds {
     stderr: Option<OwnedFd>,
 }
 
+#[cfg(test)]
+impl HostEnds {
+    /// As of a plugin that has closed its output.
+    pub(super) const NONE: Self = Self { stdout: None, stderr: None };
+}
+
 /// What becomes the plugin's 0, 1 and 2.
 pub(super) struct PluginEnds {
     pub(super) stdin: OwnedFd,

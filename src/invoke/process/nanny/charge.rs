@@ -53,6 +53,8 @@ impl Nursery {
         request: &Request<'_>,
         ends: &PluginEnds,
     ) -> Result<Charge, Refusal> {
+        /// A host that is stopped for long finds that even a new one has gone.
+        const ATTEMPTS: u32 = 3;
         let last = self.none_follows;
         if let Some(mut nanny) = self.nanny.take_if(|nanny| nanny.is_idle()) {
             let taken = nanny.take_in(request, ends, last);
@@ -63,15 +65,16 @@ impl Nursery {
             self.nanny = Some(nanny);
             taken?;
         }
-        let mut nanny = Nanny::start(table, request, self.idle_limit)?;
-        match nanny.take_in(request, ends, last) {
-            Ok(Some(program)) => Ok(Charge { nanny, program, over: false }),
-            taken => {
-                self.nanny = Some(nanny);
-                taken?;
-                Err(refused("sendmsg", Errno::PIPE).into())
+        for _ in 0..ATTEMPTS {
+            let mut nanny = Nanny::start(table, request, self.idle_limit)?;
+            let taken = nanny.take_in(request, ends, last);
+            if let Ok(Some(program)) = taken {
+                return Ok(Charge { nanny, program, over: false });
             }
+            self.nanny = Some(nanny);
+            taken?;
         }
+        Err(refused("sendmsg", Errno::PIPE).into())
     }
 }
 

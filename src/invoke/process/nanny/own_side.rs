@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::sync::atomic::Ordering;
 
-use super::super::child::{Program, Step, become_plugin, set_all_actions};
+use super::super::child::{Parent, Program, Step, become_plugin, set_all_actions};
 use super::super::sys;
 use super::{ALONE, FINISH, Job, NOT_STARTED, START, START_LAST, TERMINATE, Table};
 
@@ -11,7 +11,7 @@ use super::{ALONE, FINISH, Job, NOT_STARTED, START, START_LAST, TERMINATE, Table
 struct Birth {
     program: *const Program,
     stdio: [i32; 3],
-    nanny_pid: i32,
+    nanny: Parent,
 }
 
 /// The nanny's own descriptors for all of its life.
@@ -56,7 +56,7 @@ unsafe extern "C" fn plugin(argument: *const c_void) -> ! {
     // SAFETY: the nanny's stack, as long as it sleeps in clone; the program as long as the nanny.
     unsafe {
         let birth = &*argument.cast::<Birth>();
-        become_plugin(&*birth.program, birth.stdio, birth.nanny_pid)
+        become_plugin(&*birth.program, birth.stdio, birth.nanny)
     }
 }
 
@@ -135,7 +135,7 @@ fn look_after(job: &Job, own: Own, given: Given) -> bool {
     if job.finished.load(Ordering::SeqCst) || is_readable(own.host) {
         go(job, own, given.lock, false);
     }
-    let birth = Birth { program, stdio: given.stdio, nanny_pid: sys::getpid() };
+    let birth = Birth { program, stdio: given.stdio, nanny: Parent::Nanny(sys::getpid()) };
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
     let mut pidfd = -1;
     job.bearing.store(true, Ordering::SeqCst);
