@@ -254,7 +254,7 @@ impl CniNetworkPlugin {
             Recorded::Intent(intent) => intent,
         };
         tracing::warn!(target: "cnirt::pod", %pod, "undoing an earlier set-up that did not end");
-        self.cache().sweep();
+        self.cache().sweep_behind_the_dead(call);
         let (attached, _) = self.attached(pod, &recorded, false)?;
         let unfinished = attached.iter().filter(|attached| attached.unfinished.is_some());
         let removals = unfinished.map(|attached| self.removal(attached, None, Some(request))).collect::<Result<_>>()?;

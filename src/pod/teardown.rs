@@ -25,7 +25,7 @@ impl CniNetworkPlugin {
         };
         if !matches!(recorded, Recorded::Nothing) {
             // Who did not end had the next entry's file open.
-            self.cache().sweep();
+            self.cache().sweep_behind_the_dead(&call);
         }
         let (attached, broken) = self.attached(&request.id, &recorded, request.force)?;
         let loopback = loopback::rt(&request.id, given.as_deref(), attached.first().map(|attached| &attached.entry));

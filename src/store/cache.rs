@@ -16,17 +16,20 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use serde_json::{Map, Value};
 
+use crate::call::Call;
 use crate::error::{Error, ErrorClass, Result};
 use crate::fds;
 use crate::names::{ContainerId, IfName, NetworkName};
 use crate::store::atomic::{self, Durability, Temporary};
 use crate::store::dir::{Dir, OwnDir, failed};
 use crate::store::format::{self, Content, Stored};
-use crate::store::{Intents, Locks, sweep, sys};
+use crate::store::sweep::{self, Swept};
+use crate::store::{Intents, Locks, sys};
 
 /// Which attachment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -271,13 +274,34 @@ impl Cache {
     /// Removes the temporary files of processes that were killed while they wrote; those of living ones stay, whatever
     /// their pid namespace. Does what it can, at most a thousand files at a time; what it cannot is only logged.
     pub fn sweep(&self) {
-        let swept = self.own().open().and_then(|dir| dir.map_or(Ok(0), |dir| sweep::sweep(&dir)));
-        match swept {
-            Ok(0) => {}
-            Ok(files) => {
-                tracing::info!(dir = %self.dir.display(), files, "removed temporary files of killed processes");
+        self.sweep_once();
+    }
+
+    /// [`sweep`](Self::sweep) for who has got a dead process's lock: its other files, or a forked child's copies of them,
+    /// may be closed a moment later.
+    pub(crate) fn sweep_behind_the_dead(&self, call: &Call) {
+        const ATTEMPTS: u32 = 20;
+        const PAUSE: Duration = Duration::from_millis(5);
+        for _ in 0..ATTEMPTS {
+            if self.sweep_once() == 0 || call.pause(PAUSE).is_err() {
+                return;
             }
-            Err(error) => tracing::debug!(%error, "temporary files of killed processes may be left"),
+        }
+    }
+
+    /// Answers how many files are left to their writers.
+    fn sweep_once(&self) -> usize {
+        match self.own().open().and_then(|dir| dir.map_or(Ok(Swept::default()), |dir| sweep::sweep(&dir))) {
+            Ok(Swept { gone, held }) => {
+                if gone > 0 {
+                    tracing::info!(dir = %self.dir.display(), files = gone, "removed temporary files of killed processes");
+                }
+                held
+            }
+            Err(error) => {
+                tracing::debug!(%error, "temporary files of killed processes may be left");
+                0
+            }
         }
     }
 

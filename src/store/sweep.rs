@@ -17,13 +17,22 @@ use crate::store::sys;
 /// The most files that one sweep looks at; the next one goes on.
 const LIMIT: usize = 1000;
 
-/// Removes what it can of `dir`; answers how many files went.
-pub(super) fn sweep(dir: &Dir) -> Result<usize> {
+/// What became of the temporary files.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Swept {
+    pub(super) gone: usize,
+    /// Somebody is writing them.
+    pub(super) held: usize,
+}
+
+/// Removes what it can of `dir`.
+pub(super) fn sweep(dir: &Dir) -> Result<Swept> {
     let names = dir.some_names(LIMIT, |name| name.as_bytes().starts_with(atomic::PREFIX.as_bytes()))?;
-    let mut swept = 0;
+    let mut swept = Swept::default();
     for name in &names {
         match remove_abandoned(dir, name) {
-            Ok(gone) => swept += usize::from(gone),
+            Ok(gone) => swept.gone += usize::from(gone),
+            Err(Errno::WOULDBLOCK) => swept.held += 1,
             Err(errno) => {
                 let error = failed("sweep", &dir.path_of(name), errno);
                 tracing::debug!(%error, "a temporary file stays");
@@ -33,7 +42,7 @@ pub(super) fn sweep(dir: &Dir) -> Result<usize> {
     Ok(swept)
 }
 
-/// Removes a file that nobody has locked. A writer that has made it but not locked it yet finds it gone, and makes
+/// Removes a file that nobody has locked (`EWOULDBLOCK`). A writer that has made it but not locked it yet finds it gone, and makes
 /// another one.
 fn remove_abandoned(dir: &Dir, name: &OsStr) -> rustix::io::Result<bool> {
     // Nothing else of that name is ours, and a device is not even opened.
@@ -42,11 +51,7 @@ fn remove_abandoned(dir: &Dir, name: &OsStr) -> rustix::io::Result<bool> {
     }
     // To write, since a network file system wants that for a lock.
     let file = sys::open_file(dir, name, OFlags::WRONLY)?;
-    match sys::try_lock(&file) {
-        Ok(()) => {}
-        Err(Errno::WOULDBLOCK) => return Ok(false),
-        Err(errno) => return Err(errno),
-    }
+    sys::try_lock(&file)?;
     // The lock may be free since the file was renamed: then nothing has this name any more, and nothing ever will.
     match sys::unlink(dir, name) {
         Ok(()) => Ok(true),

@@ -253,6 +253,21 @@ fn a_sweep_takes_what_a_killed_process_left_and_nothing_of_a_living_one() {
 }
 
 #[test]
+fn what_a_dead_process_closes_late_is_waited_for() {
+    let (_temp, cache, dir) = temporary();
+    let file = fs::File::create(dir.join("tmp-1-2-3")).unwrap();
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            drop(file);
+        });
+        cache.sweep_behind_the_dead(&crate::call::Call::default());
+    });
+    assert_eq!(names(&dir).len(), 0);
+}
+
+#[test]
 fn a_sweep_leaves_what_is_no_temporary_file_and_ends() {
     let (_temp, cache, dir) = temporary();
     make_fifo(&dir.join("tmp-fifo"));
