@@ -65,14 +65,20 @@ func answersSlowly(h *host) {
 	}}
 	h.guest(callbacks, func(plugin *Plugin) {
 		h.withNetNS("slow", func() {
-			ended := make(chan error)
+			const limit = time.Second
+			begun, ended := time.Now(), make(chan error)
 			go func() {
-				_, err := plugin.SetUpPod(context.Background(), PodRequest{ID: "slow", Timeout: 100 * time.Millisecond})
+				_, err := plugin.SetUpPod(context.Background(), PodRequest{ID: "slow", Timeout: limit})
 				ended <- err
 			}()
-			<-asked
+			select {
+			case <-asked:
+			case err := <-ended:
+				expect(false, "it was not asked: %v", err)
+			}
 			h.pod(plugin, "pod")
 			h.attached(plugin, PodRequest{ID: "asked"}, func() {})
+			time.Sleep(time.Until(begun.Add(2 * limit)))
 			close(answer)
 			err := <-ended
 			expect(errors.Is(err, ErrTimeout), "%v", err)

@@ -213,7 +213,7 @@ func TestUnknownKeysInAnswersAreTolerated(t *testing.T) {
 func TestContextDeadlineEndsAHangingPlugin(t *testing.T) {
 	_, dir, options := hanging(t)
 	plugin := open(t, options)
-	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	go func() { _, _ = os.ReadFile(dir + "/started") }()
 	_, err := plugin.SetUpPod(ctx, pod("a"))

@@ -151,7 +151,9 @@ impl Node {
         let end = Instant::now() + Duration::from_secs(2);
         loop {
             let now = self.things();
-            let more: Vec<_> = now.symmetric_difference(before).collect();
+            let more = now.symmetric_difference(before);
+            // It may have been on its way out before, too.
+            let more: Vec<_> = more.filter(|more| now.contains(*more) || !more.starts_with("thread ")).collect();
             if more.is_empty() {
                 return;
             }

@@ -122,7 +122,7 @@ def test_closing_from_a_signal_handler_does_not_hang(hanging):
     before = signal.signal(signal.SIGUSR1, lambda *_: plugin.close())
     try:
         with thread(interrupt), pytest.raises(cnirt.TimeoutError):
-            plugin.setup_pod(id="pod", netns=hanging.NETNS, timeout_ms=500)
+            plugin.setup_pod(id="pod", netns=hanging.NETNS, timeout_ms=2000)
         assert plugin.closed
         assert plugin._pointer is None, "not freed"
     finally:

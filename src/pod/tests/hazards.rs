@@ -46,14 +46,14 @@ fn collect(node: &Node, valid: &Value) -> Result<Collected> {
 
 #[test]
 fn a_plugin_that_hangs_at_del_keeps_no_other_from_its_del() {
-    let options = json!({"rollbackTimeoutMs": 100});
+    let options = json!({"rollbackTimeoutMs": 500});
     let node = node_with(&options, None, &[("10.conflist", list("a", "1.0.0", &["x", "y"]))]);
     node.answer("y ADD", failing(999, "no"));
     *node.plugins.hangs.lock().unwrap() = Some("y DEL");
     node.manager.setup_pod(&pod(&Value::Null)).unwrap_err();
     let rolled_back = node.ran();
     let mut teardown = pod(&Value::Null);
-    teardown.timeout = Some(Duration::from_millis(100));
+    teardown.timeout = Some(Duration::from_millis(500));
     node.manager.teardown_pod(&teardown).unwrap_err();
     let torn_down = node.ran();
     assert!(rolled_back.iter().chain(&torn_down).any(|ran| ran == "x DEL eth0"), "{rolled_back:?} {torn_down:?}");
@@ -259,7 +259,7 @@ fn a_plugin_that_hangs_keeps_gc_from_no_other_pod_and_its_error_is_told() {
     node.manager.setup_pod(&request(&json!({"id": "c2", "netns": NETNS, "networks": [{"name": "b"}]}))).unwrap();
     *node.plugins.hangs.lock().unwrap() = Some("x DEL");
     let mut collect = GcRequest::from_json(r#"{"validPods": []}"#).unwrap();
-    collect.timeout = Some(Duration::from_millis(100));
+    collect.timeout = Some(Duration::from_millis(500));
     let errors: Vec<_> = (0..2).map(|_| node.manager.gc(&collect).unwrap_err().to_string()).collect();
     assert_eq!(node.cache_files(), ["a-c1-eth0"], "{errors:?}");
     assert!(errors.iter().all(|error| error.contains("pod c1")), "{errors:?}");

@@ -106,19 +106,23 @@ def wait_for_threads(most):
         time.sleep(0.001)
 
 
-def _names():
+def _tasks(beginning):
     for task in os.listdir("/proc/self/task"):
         # It may end meanwhile.
         with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/self/task/{task}/comm") as file:
-            yield file.read().strip()
+            name = file.read().strip()
+            if name.startswith(beginning):
+                yield f"{task} {name}"
 
 
 def expect_no_thread(beginning):
-    """With such a name, in a second at the latest."""
-    end = time.monotonic() + 1
-    while left := [name for name in _names() if name.startswith(beginning)]:
+    """Of those with such a name: all that are there now go, in three seconds at the latest."""
+    end = time.monotonic() + 3
+    left = set(_tasks(beginning))
+    while left:
         assert time.monotonic() < end, f"still there: {left}"
         time.sleep(0.001)
+        left &= set(_tasks(beginning))
 
 
 def mappings():

@@ -154,9 +154,9 @@ fn a_plugin_that_heeds_term_cleans_up_and_is_not_waited_for_longer() {
     let script = Script::new("trap 'echo yes >$D/term; exit 0' TERM; sleep 600 & while :; do wait; done");
     for way in WAYS {
         let start = Instant::now();
-        let error = script.run_with(&impatient(60_000), way, &limited(200), b"").unwrap_err();
+        let error = script.run_with(&impatient(60_000), way, &limited(1000), b"").unwrap_err();
         assert_eq!(error.class(), ErrorClass::Timeout, "{way:?}");
-        assert!(start.elapsed() < Duration::from_secs(10), "{way:?}");
+        assert!(start.elapsed() < Duration::from_secs(20), "{way:?}");
         assert_eq!(script.file("term"), "yes", "{way:?}");
         fs::remove_file(script.dir.path().join("term")).unwrap();
     }
