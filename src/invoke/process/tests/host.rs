@@ -143,10 +143,8 @@ fn refuse_by_argument(number: libc::c_long, argument: u32, flags: u32, without: 
 /// As where the host is killed between clone and the child's first step.
 #[test]
 fn a_plugin_whose_host_has_gone_does_not_begin() {
-    let script = Script::new("echo >$D/began");
-    let path = script.c_path();
-    let mut arena = arena::Arena::new(&path, &[], 0, arena::Sharing::WithForks).unwrap();
-    let program = arena.put_program(&path, &[]).unwrap();
+    let mut arena = arena::Arena::new(c"/bin/true", &[], 0, arena::Sharing::WithForks).unwrap();
+    let program = arena.put_program(c"/bin/true", &[]).unwrap();
     for (host, status) in [(std::process::id().cast_signed(), 0), (1_000_000_000, 127)] {
         let (_ends, plugin) = run::stdio(b"").unwrap();
         let stdio = [plugin.stdin.as_raw_fd(), plugin.stdout.as_raw_fd(), plugin.stderr.as_raw_fd()];
@@ -158,7 +156,6 @@ fn a_plugin_whose_host_has_gone_does_not_begin() {
             }
         };
         assert_eq!(sys::wait_id(libc::P_PID, child, 0), Ok(Some((libc::CLD_EXITED, status))), "{host}");
-        assert_eq!(fs::remove_file(script.dir.path().join("began")).is_ok(), status == 0, "{host}");
     }
 }
 
