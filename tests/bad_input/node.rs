@@ -89,8 +89,22 @@ impl Node {
         assert_ne!(answer["errors"], Value::Null, "{answer}");
     }
 
+    /// What there is, a line a thing, when nothing is on its way out any more.
+    pub(crate) fn settled_things(&self) -> BTreeSet<String> {
+        let end = Instant::now() + Duration::from_secs(2);
+        let mut before = self.things();
+        loop {
+            let now = self.things();
+            if now == before {
+                return now;
+            }
+            assert!(Instant::now() < end, "no two looks see the same");
+            before = now;
+        }
+    }
+
     /// What there is, a line a thing.
-    pub(crate) fn things(&self) -> BTreeSet<String> {
+    fn things(&self) -> BTreeSet<String> {
         let mut things = BTreeSet::new();
         for fd in std::fs::read_dir("/proc/self/fd").unwrap() {
             let path = fd.unwrap().path();
@@ -151,9 +165,7 @@ impl Node {
         let end = Instant::now() + Duration::from_secs(2);
         loop {
             let now = self.things();
-            let more = now.symmetric_difference(before);
-            // It may have been on its way out before, too.
-            let more: Vec<_> = more.filter(|more| now.contains(*more) || !more.starts_with("thread ")).collect();
+            let more: Vec<_> = now.symmetric_difference(before).collect();
             if more.is_empty() {
                 return;
             }

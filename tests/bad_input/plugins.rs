@@ -107,7 +107,7 @@ fn a_plugin_that_misbehaves_as_a_child_of_the_host_leaves_nothing_either() {
 
 fn misbehave() {
     let node = Node::new(&json!({"maxOutputBytes": 1 << 20}));
-    let before = node.things();
+    let before = node.settled_things();
     peak_memory();
     for Row { name, add, class, words, cause } in ROWS {
         let script = format!("#!/bin/sh\n[ $CNI_COMMAND = ADD ] || exit 0\n{add}\n");
@@ -142,7 +142,7 @@ fn a_plugin_that_cannot_be_run_is_named_and_leaves_nothing() {
         std::fs::set_permissions(node.path("bin/no-mode"), std::os::unix::fs::PermissionsExt::from_mode(0o644))
             .unwrap();
         std::fs::create_dir(node.path("bin/directory")).unwrap();
-        let before = node.things();
+        let before = node.settled_things();
         let bin = node.path("bin").display().to_string();
         for (plugin, class, words) in [
             ("missing", "CNI_E_PLUGIN_NOT_FOUND", vec!["failed to find plugin \"missing\" in path", &bin]),
@@ -171,7 +171,7 @@ fn a_plugin_that_hangs_in_del_too_is_killed_again_and_said_so() {
     isolated("plugins::a_plugin_that_hangs_in_del_too_is_killed_again_and_said_so", || {
         let node = Node::new(&json!({"rollbackTimeoutMs": 500}));
         node.plugin("bad", b"#!/bin/sh\ntrap '' TERM\nsleep 1000 &\nsleep 1000; sleep 1000\n");
-        let before = node.things();
+        let before = node.settled_things();
         let mut request: Value = serde_json::from_str(&node.request("pod", &config("bad"))).unwrap();
         request["timeoutMs"] = json!(500);
         let begun = Instant::now();
@@ -210,7 +210,7 @@ fn real_plugins_say_what_is_wrong_with_what_they_are_told() {
         let holder = json!({"id": "holder", "netns": other, "networks": [{"config": bridge(json!({}))}]}).to_string();
         assert_eq!(node.handle.call(SETUP, &holder).unwrap()["ips"], json!(["10.77.0.9"]));
         // What host-local remembers of the last address it gave is there from now on.
-        let before = node.things();
+        let before = node.settled_things();
         for (what, changes, words) in [
             ("an exhausted range", json!({}), "no IP addresses available in range set"),
             (

@@ -83,7 +83,7 @@ fn what_cannot_be_attached_is_refused_before_a_plugin_runs() {
         let (file, missing) = (node.path("file"), node.path("missing"));
         std::fs::write(&file, "").unwrap();
         let config = |name: Value| json!({"cniVersion": "1.0.0", "name": name, "type": "ran"});
-        let before = node.things();
+        let before = node.settled_things();
         let netns = |path: &Path| json!({"netns": path});
         for (what, changes, class, words) in [
             (

@@ -357,7 +357,7 @@ fn output_that_a_forked_child_holds_open_is_not_waited_for() {
         return;
     }
     let runs = || {
-        let script = Script::new("head -c 1000 /dev/zero | tr '\\0' x");
+        let script = Script::new("head -c 60000 /dev/zero | tr '\\0' x");
         let path = script.c_path();
         let request = Request { path: &path, env: &[c"PATH=/usr/bin:/bin".into()], lock: None };
         let (ends, plugin_ends) = run::stdio(b"").unwrap();
@@ -370,7 +370,7 @@ fn output_that_a_forked_child_holds_open_is_not_waited_for() {
         let call = Call::default();
         let limits = run::Limits { call: &call, kill_grace: Duration::ZERO, max_output: 1 << 20 };
         let (end, stdout, _) = run::Run::new(limits, ends, Stderr::new(&script.path(), 0)).attend(&mut charge).unwrap();
-        assert_eq!((end, stdout.len()), (run::End::Exited(run::Status::Exited(0)), 1000));
+        assert_eq!((end, stdout.len()), (run::End::Exited(run::Status::Exited(0)), 60_000));
         start.elapsed()
     };
     // One that is waited for takes 100 ms each time.
